@@ -1,0 +1,18 @@
+//! postern: the guarded gate at a post's DNS.
+//!
+//! A validating recursive and forwarding resolver that blocks known postal-scam names, says why, and measures itself.
+//! A query walks through rooms; each room decides, and the shell around them owns sockets, threads, files and the wall clock:
+//!
+//! ```text
+//! listen -> decode -> guard -> policy -> cache -> resolve -> validate -> inspect -> respond
+//! ```
+//!
+//! ARCHITECTURE.md has the picture and one paragraph a room; `tests/layers.rs` holds the arrows.
+
+#![deny(unsafe_code)]
+#![warn(missing_docs, unreachable_pub)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::dbg_macro))]
+
+pub mod resolve;
+pub mod validate;
+pub mod wire;
