@@ -14,5 +14,7 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::dbg_macro))]
 
 pub mod resolve;
+#[cfg(feature = "server")]
+pub mod telemetry;
 pub mod validate;
 pub mod wire;
