@@ -13,6 +13,10 @@
 #![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::dbg_macro))]
 
+#[cfg(all(feature = "server", feature = "lab"))]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod resolve;
 #[cfg(feature = "server")]
 pub mod telemetry;

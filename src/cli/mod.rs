@@ -1,0 +1,77 @@
+//! The command line: arguments to calls, replies to text or JSON, results to exit codes.
+//!
+//! One file a command. Exit codes: 0 fine, 1 failed, 2 bad usage or configuration, 3 the daemon is not running.
+
+#![allow(clippy::disallowed_methods, reason = "the command line belongs to the shell")]
+
+mod args;
+mod config;
+mod render;
+mod shell;
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+pub use args::Arguments;
+use args::Verb;
+
+/// Why a command did not succeed; each variant is an exit code.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// 1: it was tried and did not work.
+    Failed(anyhow::Error),
+    /// 0: the reader of our output went away.
+    Pipe,
+    /// 2: bad usage or configuration.
+    Usage(String),
+    /// 3: no daemon answers at this control socket.
+    #[allow(dead_code, reason = "built by the commands that ask the daemon")]
+    NotRunning(String),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let error = error.into();
+        match error.downcast_ref::<std::io::Error>() {
+            Some(io) if io.kind() == std::io::ErrorKind::BrokenPipe => Failure::Pipe,
+            _ => Failure::Failed(error),
+        }
+    }
+}
+
+/// Runs the command that the arguments name and gives its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come here too, and are a success; a reader that has gone away changes nothing.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let mut out = std::io::stdout().lock();
+    let result = dispatch(arguments, &mut out).and_then(|()| Ok(out.flush()?));
+    match result {
+        // Whoever read the first lines and left has got what they wanted.
+        Ok(()) | Err(Failure::Pipe) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => told(&format!("{error:#}"), 1),
+        Err(Failure::Usage(what)) => told(&what, 2),
+        Err(Failure::NotRunning(what)) => told(&what, 3),
+    }
+}
+
+fn told(what: &str, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "postern: {what}");
+    ExitCode::from(code)
+}
+
+fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Failure> {
+    match arguments.verb {
+        Verb::Config { verb } => config::run(verb, out),
+        Verb::Completions { shell } => shell::completions(shell, out),
+        Verb::Man { folder } => shell::man(folder.as_deref(), out),
+    }
+}

@@ -1,0 +1,206 @@
+//! The configuration: TOML in, the settings of every room out.
+//!
+//! `schema` is the one table of keys, `value` reads single values, `load` reads a whole file and gives either a [`Config`] or every
+//! problem in it at once. Rooms own their settings and never see this module.
+
+mod load;
+pub mod schema;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+pub use load::{Problem, Problems, from_file, from_text};
+pub use value::{Line, Moment, Network, Server};
+
+use crate::wire::Name;
+
+/// A whole configuration, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Serve the local network.
+    pub lan: bool,
+    /// State directory; `None` chooses it at start.
+    pub state_dir: Option<PathBuf>,
+    /// User to become.
+    pub user: Option<String>,
+    /// Answering threads; `None` is one for each processor.
+    pub workers: Option<usize>,
+    /// `[listen]`.
+    pub listen: Listen,
+    /// `[access]`.
+    pub access: Access,
+    /// `[resolve]`.
+    pub resolve: Resolve,
+    /// `[[forward]]`.
+    pub forwards: Vec<Forward>,
+    /// `[[stub]]`.
+    pub stubs: Vec<Stub>,
+    /// `[validate]`.
+    pub validate: Validate,
+    /// `[[nta]]`.
+    pub ntas: Vec<Nta>,
+    /// `[cache]`.
+    pub cache: Cache,
+    /// `[block]`.
+    pub block: Block,
+    /// Where metrics are served; `None` is off.
+    pub metrics: Option<SocketAddr>,
+    /// Control socket; `None` chooses it at start.
+    pub control: Option<PathBuf>,
+    /// Every key that is not in a repeated section, with its value as TOML: for `config show` and to see what a reload changes.
+    pub effective: BTreeMap<&'static str, String>,
+}
+
+/// `[listen]`: where clients ask.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listen {
+    /// Addresses as written; empty chooses.
+    pub addresses: Vec<Server>,
+    /// Largest answer over UDP in octets.
+    pub udp_payload_bytes: u16,
+    /// Most open client connections over TCP.
+    pub tcp_connections: usize,
+    /// A silent connection is closed after so many seconds.
+    pub tcp_idle_seconds: u64,
+}
+
+/// `[access]`: who is served.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Access {
+    /// Networks of clients that are served.
+    pub allow: Vec<Network>,
+    /// Networks of our own interfaces too.
+    pub connected: bool,
+    /// Others get no answer at all, instead of REFUSED.
+    pub silent: bool,
+}
+
+/// `[resolve]`: how questions are resolved.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own in the file")]
+pub struct Resolve {
+    /// RFC 9156.
+    pub qname_minimisation: bool,
+    /// Ask servers over IPv4.
+    pub ipv4: bool,
+    /// Ask servers over IPv6.
+    pub ipv6: bool,
+    /// Servers on loopback addresses may be asked.
+    pub loopback_upstream: bool,
+    /// Port of servers found by delegation.
+    pub upstream_port: u16,
+    /// 0x20.
+    pub case_randomisation: bool,
+    /// Special-use names are kept local.
+    pub special_use: bool,
+    /// Root servers; empty is the Internet's.
+    pub root_hints: Vec<Server>,
+    /// Local records.
+    pub records: Vec<Line>,
+    /// Addresses that public names may not point to.
+    pub private_addresses: Vec<Network>,
+    /// Domains that may.
+    pub private_domains: Vec<Name>,
+}
+
+/// One `[[forward]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forward {
+    /// The zone, with all below it.
+    pub zone: Name,
+    /// Recursive resolvers.
+    pub servers: Vec<SocketAddr>,
+    /// Resolve from the root when no server answers.
+    pub fallback: bool,
+}
+
+/// One `[[stub]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stub {
+    /// The zone.
+    pub zone: Name,
+    /// Its authoritative servers.
+    pub servers: Vec<SocketAddr>,
+}
+
+/// `[validate]`: what is trusted.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Validate {
+    /// The built-in root anchors.
+    pub builtin_anchors: bool,
+    /// More DS and DNSKEY records, those of the file included.
+    pub anchors: Vec<Line>,
+    /// Highest NSEC3 iteration count that is validated.
+    pub nsec3_iterations: u16,
+    /// Above it SERVFAIL, not Insecure.
+    pub nsec3_servfail: bool,
+}
+
+/// One `[[nta]]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nta {
+    /// Not validated at or below.
+    pub zone: Name,
+    /// Why.
+    pub reason: String,
+    /// Seconds since 1970 at which it ends.
+    pub until: u64,
+}
+
+/// `[cache]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cache {
+    /// Octets for answers and records together.
+    pub bytes: usize,
+    /// Least TTL in seconds.
+    pub min_ttl: u32,
+    /// Most TTL in seconds.
+    pub max_ttl: u32,
+    /// Most TTL of a negative answer in seconds.
+    pub max_negative_ttl: u32,
+    /// Seconds past its end that a record may be served.
+    pub stale: u32,
+}
+
+/// `[block]`: how a blocked name is answered and what is never blocked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Block {
+    /// The answer.
+    pub action: Action,
+    /// Its TTL in seconds.
+    pub ttl: u32,
+    /// The post's own names.
+    pub own_names: Vec<Name>,
+    /// Critical names from a file; `None` is the shipped list.
+    pub critical: Option<String>,
+}
+
+/// `block.action` with its addresses.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// NXDOMAIN.
+    Nxdomain,
+    /// NOERROR without an answer.
+    Nodata,
+    /// 0.0.0.0 and ::.
+    Null,
+    /// These addresses.
+    Sinkhole(Vec<IpAddr>),
+}
+
+impl Default for Config {
+    /// What an empty file means.
+    fn default() -> Config {
+        from_text("defaults", "", None).expect("a test reads the defaults")
+    }
+}
+
+impl Config {
+    /// Keys that cannot change while running and differ between `self` and `new`.
+    pub fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+        let differs = |key: &&schema::Key| !key.live && self.effective.get(key.path) != new.effective.get(key.path);
+        schema::KEYS.iter().filter(differs).map(|key| key.path).collect()
+    }
+}
