@@ -18,6 +18,7 @@ pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
 pub mod resolve;
+pub mod respond;
 #[cfg(feature = "server")]
 pub mod telemetry;
 pub mod validate;

@@ -10,6 +10,21 @@ use super::rtype::{Rcode, Rtype};
 /// Octets of an OPT record without options.
 pub const OPT_LEN: usize = 11;
 
+/// An encoded response without OPT, and what must be known to send it to one more client.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'a> {
+    /// Header, question and records.
+    pub bytes: &'a [u8],
+    /// Offset of each TTL field, big-endian, so that it can live in the same allocation as the bytes.
+    pub ttl_offsets: &'a [[u8; 2]],
+    /// Extended DNS Errors as encoded options (RFC 8914).
+    pub ede: &'a [u8],
+    /// Response code, extended bits included.
+    pub rcode: Rcode,
+    /// Every RRset in it is Secure; AD is made of this and of what the client asked (RFC 6840 section 5.8).
+    pub secure: bool,
+}
+
 /// Writes ID and flags over the header of `message`; the low bits of the response code stay those in `flags`.
 pub fn header(message: &mut [u8], id: u16, flags: Flags) {
     message[..2].copy_from_slice(&id.to_be_bytes());
@@ -22,8 +37,8 @@ pub fn question(message: &mut [u8], question: &[u8]) {
 }
 
 /// Lowers every TTL by `age` seconds; none goes below 0.
-pub fn age_ttls(message: &mut [u8], offsets: impl Iterator<Item = u16>, age: u32) {
-    for at in offsets.map(usize::from) {
+pub fn age_ttls(message: &mut [u8], offsets: &[[u8; 2]], age: u32) {
+    for at in offsets.iter().map(|o| usize::from(u16::from_be_bytes(*o))) {
         if let Some(field) = message.get_mut(at..at + 4).and_then(|f| f.first_chunk_mut::<4>()) {
             *field = u32::from_be_bytes(*field).saturating_sub(age).to_be_bytes();
         }
@@ -67,9 +82,10 @@ mod tests {
             let encoded = encoder.finish();
             let before = Message::parse(&encoded.bytes).unwrap();
             let mut bytes = encoded.bytes.clone();
-            age_ttls(&mut bytes, encoded.ttl_offsets.iter().copied(), age);
+            let offsets: Vec<[u8; 2]> = encoded.ttl_offsets.iter().map(|o| o.to_be_bytes()).collect();
+            age_ttls(&mut bytes, &offsets, age);
             let ede = Ede::new(3, "old").to_option();
-            let option = [&ede.0.to_be_bytes()[..], &(ede.1.len() as u16).to_be_bytes(), &ede.1].concat();
+            let option = [&ede.0.to_be_bytes()[..], &(ede.1.len() as u16).to_be_bytes()[..], &ede.1[..]].concat();
             append_opt(&mut bytes, Rcode::BADVERS, true, &[&option]);
             header(&mut bytes, 77, Flags(Flags::QR | Flags::RD));
             let mut after = Message::parse(&bytes).unwrap();
