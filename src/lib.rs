@@ -17,6 +17,7 @@
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
+pub mod guard;
 pub mod resolve;
 pub mod respond;
 #[cfg(feature = "server")]
