@@ -17,6 +17,8 @@
 pub mod cli;
 #[cfg(feature = "server")]
 pub mod config;
+#[cfg(feature = "server")]
+pub mod control;
 pub mod guard;
 pub mod resolve;
 pub mod respond;

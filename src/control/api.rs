@@ -1,0 +1,279 @@
+//! What can be asked over the control socket, and what comes back: plain data, JSON on the wire.
+//!
+//! Names and types travel as text and are checked where they arrive. Times are seconds since 1970, durations seconds.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How the daemon is.
+    Status,
+    /// What would be done with a name, and why.
+    Why {
+        /// The name.
+        name: String,
+        /// The type; A where none is given.
+        rtype: String,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Empty the caches: a name with all below it, or everything.
+    CacheFlush {
+        /// The name; `None` is everything.
+        name: Option<String>,
+    },
+    /// Take, store and activate a list; its octets follow the request.
+    Push {
+        /// Length of the list file.
+        octets: u64,
+    },
+    /// The versions of the list that are kept.
+    Versions,
+    /// Make an older kept version active again.
+    Rollback {
+        /// Its serial; `None` is the one before.
+        serial: Option<u64>,
+    },
+    /// Add or replace a rule of this box's own.
+    RuleAdd {
+        /// Block or allow.
+        action: RuleAction,
+        /// The name.
+        name: String,
+        /// With all names below it.
+        subtree: bool,
+        /// Seconds until it ends by itself; `None` never.
+        seconds: Option<u64>,
+        /// Why.
+        why: String,
+    },
+    /// The box's own rules.
+    RuleList {
+        /// Block or allow.
+        action: RuleAction,
+    },
+    /// Take a rule away.
+    RuleRemove {
+        /// Block or allow.
+        action: RuleAction,
+        /// The name.
+        name: String,
+    },
+    /// Stop blocking for a while.
+    BlockingOff {
+        /// Seconds until it comes back by itself.
+        seconds: u64,
+        /// Why.
+        why: String,
+    },
+    /// Block again.
+    BlockingOn,
+    /// The negative trust anchors in force.
+    NtaList,
+}
+
+impl Request {
+    /// Octets that follow the request line.
+    pub fn body_octets(&self) -> u64 {
+        match self {
+            Request::Push { octets } => *octets,
+            _ => 0,
+        }
+    }
+}
+
+/// What a rule of the box's own does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleAction {
+    /// Block the name.
+    Block,
+    /// Never block the name.
+    Allow,
+}
+
+/// One reply.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// To [`Request::Why`].
+    Why(Box<Why>),
+    /// To [`Request::Push`] and [`Request::Rollback`].
+    Activated(Version),
+    /// To [`Request::Versions`].
+    Versions(Vec<Version>),
+    /// To [`Request::RuleList`].
+    Rules(Vec<Rule>),
+    /// To [`Request::NtaList`].
+    Ntas(Vec<Nta>),
+    /// It was done; the text says what.
+    Done {
+        /// In words.
+        said: String,
+    },
+    /// It was not done.
+    Refused {
+        /// What is wrong.
+        what: String,
+        /// What to do about it; may be empty.
+        hint: String,
+    },
+}
+
+impl Reply {
+    /// It was done.
+    pub fn done(said: impl Into<String>) -> Reply {
+        Reply::Done { said: said.into() }
+    }
+
+    /// It was not done.
+    pub fn refused(what: impl Into<String>, hint: impl Into<String>) -> Reply {
+        Reply::Refused { what: what.into(), hint: hint.into() }
+    }
+}
+
+/// How the daemon is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// When it started.
+    pub started: u64,
+    /// Configuration file; `None` runs on the defaults.
+    pub config: Option<PathBuf>,
+    /// State directory.
+    pub state_dir: PathBuf,
+    /// Addresses on which clients are answered, over UDP and TCP.
+    pub listening: Vec<SocketAddr>,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
+    /// Blocking.
+    pub blocking: Blocking,
+    /// Whether the wall clock is believed.
+    pub clock_trusted: bool,
+    /// Names that have a trust anchor.
+    pub trust_anchors: Vec<String>,
+    /// Zones that are forwarded or stubbed, in words.
+    pub routes: Vec<String>,
+    /// Queries answered since the start.
+    pub queries: u64,
+    /// What needs somebody's attention, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Whether and what is blocked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Blocking {
+    /// The list in force.
+    pub list: Option<Version>,
+    /// Rules of the box's own that block.
+    pub block_rules: usize,
+    /// Rules of the box's own that allow.
+    pub allow_rules: usize,
+    /// Blocking is switched off until then.
+    pub off_until: Option<u64>,
+    /// Why it is off.
+    pub off_why: Option<String>,
+}
+
+/// One stored version of a list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// Id of the list.
+    pub list: String,
+    /// Serial number.
+    pub serial: u64,
+    /// Names in it.
+    pub names: u64,
+    /// Size of the file.
+    pub octets: u64,
+    /// When it was built.
+    pub built: u64,
+    /// Whether it is the one in force.
+    pub active: bool,
+}
+
+/// A rule of the box's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// The name.
+    pub name: String,
+    /// With all names below it.
+    pub subtree: bool,
+    /// When it ends by itself.
+    pub until: Option<u64>,
+    /// Why.
+    pub why: String,
+    /// Who made it, as a user id.
+    pub by: u32,
+    /// When.
+    pub made: u64,
+}
+
+/// A negative trust anchor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Nta {
+    /// Not validated at or below.
+    pub zone: String,
+    /// Why.
+    pub reason: String,
+    /// When it ends.
+    pub until: u64,
+}
+
+/// What is done with a name, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    /// The name.
+    pub name: String,
+    /// The type.
+    pub rtype: String,
+    /// `blocked`, `allowed`, `local` …: what policy says.
+    pub verdict: String,
+    /// The rule behind it, in words; list, line and scope where one matched.
+    pub because: Vec<String>,
+    /// What resolving gave; `None` where it was not needed.
+    pub resolved: Option<Resolved>,
+}
+
+/// What resolving gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resolved {
+    /// Response code.
+    pub rcode: String,
+    /// `secure`, `insecure`, `bogus` or `indeterminate`.
+    pub status: String,
+    /// Extended errors, in words.
+    pub errors: Vec<String>,
+    /// The chain from the trust anchor, in words, step by step.
+    pub chain: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_one_line_of_json() {
+        let add = Request::RuleAdd {
+            action: RuleAction::Block,
+            name: "scam.example".into(),
+            subtree: true,
+            seconds: Some(60),
+            why: "two\nlines".into(),
+        };
+        let line = serde_json::to_string(&add).unwrap();
+        assert!(line.starts_with("{\"ask\":\"rule_add\"") && !line.contains('\n'), "{line}");
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), add);
+        assert!(serde_json::from_str::<Request>("{\"ask\":\"cache_flush\",\"nmae\":\"x\"}").is_err(), "a misspelt field is not ignored");
+    }
+}
