@@ -13,6 +13,8 @@
 #![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::dbg_macro))]
 
+#[cfg(feature = "server")]
+pub mod app;
 #[cfg(all(feature = "server", feature = "lab"))]
 pub mod cli;
 #[cfg(feature = "server")]
