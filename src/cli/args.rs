@@ -1,5 +1,6 @@
 //! The argument tree. Its doc comments are the help texts and the man pages.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +18,8 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Ask a resolver, and show the answer with its reason
+    Query(QueryArguments),
     /// Check a configuration, show what it means, or list every key
     Config {
         /// What to do with it
@@ -34,6 +37,43 @@ pub enum Verb {
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+}
+
+/// One question.
+#[derive(Debug, clap::Args)]
+pub struct QueryArguments {
+    /// The name
+    pub name: String,
+    /// The type: A, AAAA, MX, … or TYPE123
+    #[arg(value_name = "TYPE", default_value = "A")]
+    pub rtype: String,
+    /// The resolver: an address, or address:port
+    #[arg(long, short, value_name = "ADDRESS", default_value = "127.0.0.1:53")]
+    pub server: ServerAddress,
+    /// Ask over TCP
+    #[arg(long)]
+    pub tcp: bool,
+    /// Ask for the signatures too (DO)
+    #[arg(long)]
+    pub dnssec: bool,
+    /// Ask for the data even where its proof is broken (CD)
+    #[arg(long)]
+    pub cd: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An address; port 53 where none is written.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerAddress(pub SocketAddr);
+
+impl std::str::FromStr for ServerAddress {
+    type Err = String;
+    fn from_str(text: &str) -> Result<ServerAddress, String> {
+        let bare = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, 53));
+        bare.or_else(|_| text.parse()).map(ServerAddress).map_err(|_| "write an address, or address:port such as 127.0.0.1:5300".into())
+    }
 }
 
 /// What to do with a configuration.

@@ -6,6 +6,7 @@
 
 mod args;
 mod config;
+mod query;
 mod render;
 mod shell;
 
@@ -70,6 +71,7 @@ fn told(what: &str, code: u8) -> ExitCode {
 
 fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Failure> {
     match arguments.verb {
+        Verb::Query(arguments) => query::run(arguments, out),
         Verb::Config { verb } => config::run(verb, out),
         Verb::Completions { shell } => shell::completions(shell, out),
         Verb::Man { folder } => shell::man(folder.as_deref(), out),

@@ -15,8 +15,9 @@ use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, Form, KEYS, Key, REPEATED};
-use super::value::{Line, Moment, Network, Refusal, Server, Value};
+use super::value::{Line, Moment, Refusal, Server, Value};
 use super::{Access, Action, Block, Cache, Config, Forward, Listen, Nta, Resolve, Stub, Validate};
+use crate::guard::Prefix;
 use crate::wire::{Name, Rtype};
 
 /// Largest configuration or anchor file, in octets: a wrong path must not fill the memory.
@@ -241,11 +242,11 @@ impl<'a> Reader<'a> {
     }
 
     fn access(&self, s: &Section<'_, '_>) -> Access {
-        let (allow, open): (Vec<Network>, bool) = (s.value("allow"), s.value("open"));
-        if let Some(world) = allow.iter().find(|n| n.length == 0 && !open) {
+        let (allow, open): (Vec<Prefix>, bool) = (s.value("allow"), s.value("open"));
+        if let Some(world) = allow.iter().find(|n| n.is_everything() && !open) {
             s.contradiction(
                 "allow",
-                format!("holds {}/0, which lets the whole world ask", world.address),
+                format!("holds {world}, which lets the whole world ask"),
                 "name your own networks; if it is really meant, write access.open = true beside it",
             );
         }

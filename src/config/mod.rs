@@ -12,8 +12,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 pub use load::{Problem, Problems, from_file, from_text};
-pub use value::{Line, Moment, Network, Server};
+pub use value::{Line, Moment, Server};
 
+use crate::guard::Prefix;
 use crate::wire::Name;
 
 /// A whole configuration, checked.
@@ -70,7 +71,7 @@ pub struct Listen {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Access {
     /// Networks of clients that are served.
-    pub allow: Vec<Network>,
+    pub allow: Vec<Prefix>,
     /// Networks of our own interfaces too.
     pub connected: bool,
     /// Others get no answer at all, instead of REFUSED.
@@ -100,7 +101,7 @@ pub struct Resolve {
     /// Local records.
     pub records: Vec<Line>,
     /// Addresses that public names may not point to.
-    pub private_addresses: Vec<Network>,
+    pub private_addresses: Vec<Prefix>,
     /// Domains that may.
     pub private_domains: Vec<Name>,
 }

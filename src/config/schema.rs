@@ -126,7 +126,7 @@ pub const KEYS: &[Key] = &[
         "A client connection that is silent for so long is closed (RFC 7766 section 6.2.3).").in_unit("seconds"),
 
     key("access.allow", "[\"127.0.0.0/8\", \"::1/128\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"100.64.0.0/10\", \
-         \"169.254.0.0/16\", \"fc00::/7\", \"fe80::/10\"]", Form::Networks,
+         \"fc00::/7\", \"fe80::/10\"]", Form::Networks,
         "Clients that are served. Loopback, private and link-local networks: an open resolver is a weapon for others."),
     key("access.connected", "true", Form::Flag,
         "Serve clients in the networks of this machine's own interfaces too, public ones included; default routes do not count."),
@@ -153,7 +153,7 @@ pub const KEYS: &[Key] = &[
     key("resolve.records", "[]", Form::Records,
         "Records answered by ourselves, before blocking and resolving."),
     key("resolve.private_addresses", "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"169.254.0.0/16\", \"127.0.0.0/8\", \
-         \"fc00::/7\", \"fe80::/10\", \"::1/128\", \"::ffff:0:0/96\"]", Form::Networks,
+         \"fc00::/7\", \"fe80::/10\", \"::1/128\"]", Form::Networks,
         "Addresses that no public name may point to (DNS rebinding); such records are taken out of the answer. Empty: no check."),
     key("resolve.private_domains", "[]", Form::Names,
         "Domains whose names may point to private addresses, each with all below it."),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde_spanned::Spanned;
 use toml::de::DeValue;
 
+use crate::guard::Prefix;
 use crate::wire::{Name, Rtype};
 
 /// Why a value is refused. `span` is where in the file.
@@ -159,42 +160,18 @@ impl Value for Option<SocketAddr> {
     }
 }
 
-/// A network in prefix notation; bits behind the prefix are zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    /// First address.
-    pub address: IpAddr,
-    /// Length of the prefix in bits.
-    pub length: u8,
-}
-
-impl Value for Network {
-    fn read(value: &Spanned<DeValue<'_>>) -> Result<Network, Refusal> {
+impl Value for Prefix {
+    fn read(value: &Spanned<DeValue<'_>>) -> Result<Prefix, Refusal> {
         let text = text(value)?;
-        let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
-        let Ok(address) = address.parse::<IpAddr>() else {
+        let Ok(prefix) = text.parse::<Prefix>() else {
             return refuse(value, format!("{text:?} is no network"), "write it as in \"192.168.0.0/16\" or \"fd00::/8\"");
         };
-        let bits = if address.is_ipv4() { 32 } else { 128 };
-        let length = match length.map(str::parse::<u8>) {
-            None => bits,
-            Some(Ok(length)) if length <= bits => length,
-            Some(_) => return refuse(value, format!("{text:?} has no valid prefix length"), format!("write /0 to /{bits}")),
-        };
-        let network = Network { address, length };
-        match network.first() {
-            first if first == address => Ok(network),
-            first => refuse(value, format!("{text:?} has bits behind its prefix"), format!("write \"{first}/{length}\"")),
-        }
-    }
-}
-
-impl Network {
-    /// Its first address, bits behind the prefix cleared.
-    fn first(self) -> IpAddr {
-        match self.address {
-            IpAddr::V4(a) => IpAddr::V4((a.to_bits() & u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0)).into()),
-            IpAddr::V6(a) => IpAddr::V6((a.to_bits() & u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0)).into()),
+        // A prefix prints with host bits cleared and in one way only; `/32` and `/128` may be left out.
+        let (address, length) = text.split_once('/').unwrap_or((text, ""));
+        let written = address.parse::<IpAddr>().map(|a| format!("{a}/{length}")).unwrap_or_default();
+        match prefix.to_string() {
+            printed if printed == written || (length.is_empty() && printed.starts_with(&written)) => Ok(prefix),
+            printed => refuse(value, format!("{text:?} has bits behind its prefix"), format!("write \"{printed}\"")),
         }
     }
 }
@@ -331,12 +308,11 @@ mod tests {
 
     #[test]
     fn networks_with_bits_behind_the_prefix_are_refused() {
-        assert_eq!(read::<Network>("\"10.0.0.0/8\"").unwrap().length, 8);
-        assert_eq!(read::<Network>("\"192.0.2.1\"").unwrap().length, 32);
-        assert_eq!(read::<Network>("\"0.0.0.0/0\"").unwrap().length, 0);
-        assert_eq!(read::<Network>("\"::/0\"").unwrap().length, 0);
-        assert_eq!(read::<Network>("\"10.1.0.0/8\"").unwrap_err().hint, "write \"10.0.0.0/8\"");
-        assert!(read::<Network>("\"10.0.0.0/33\"").is_err());
+        for fine in ["10.0.0.0/8", "192.0.2.1", "0.0.0.0/0", "::/0", "2001:db8::1", "fe80::/10"] {
+            assert!(read::<Prefix>(&format!("\"{fine}\"")).is_ok(), "{fine}");
+        }
+        assert_eq!(read::<Prefix>("\"10.1.0.0/8\"").unwrap_err().hint, "write \"10.0.0.0/8\"");
+        assert!(read::<Prefix>("\"10.0.0.0/33\"").is_err());
     }
 
     #[test]
