@@ -23,6 +23,8 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod control;
 pub mod guard;
+#[cfg(feature = "server")]
+pub mod outbound;
 pub mod resolve;
 pub mod respond;
 #[cfg(feature = "server")]
