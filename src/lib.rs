@@ -23,6 +23,8 @@ pub mod config;
 #[cfg(feature = "server")]
 pub mod control;
 pub mod guard;
+#[cfg(feature = "lab")]
+pub mod lab;
 #[cfg(feature = "server")]
 pub mod outbound;
 pub mod resolve;
