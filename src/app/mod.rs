@@ -6,3 +6,4 @@ pub mod holder;
 pub mod lock;
 pub mod notify;
 pub mod place;
+pub mod ports;

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -266,7 +266,7 @@ impl<'a> Reader<'a> {
             upstream_port: s.whole("upstream_port") as u16,
             case_randomisation: s.value("case_randomisation"),
             special_use: s.value("special_use"),
-            root_hints: s.value("root_hints"),
+            root_hints: root_hints(s),
             records: s.value("records"),
             private_addresses: s.value("private_addresses"),
             private_domains: s.value("private_domains"),
@@ -343,7 +343,7 @@ impl<'a> Reader<'a> {
     }
 
     fn block(&self, s: &Section<'_, '_>) -> Block {
-        let (word, sinkhole): (String, Vec<std::net::IpAddr>) = (s.value("action"), s.value("sinkhole"));
+        let (word, sinkhole): (String, Vec<IpAddr>) = (s.value("action"), s.value("sinkhole"));
         match (word.as_str(), sinkhole.is_empty()) {
             ("sinkhole", true) => s.contradiction("action", "= \"sinkhole\" has no address", "give some in block.sinkhole"),
             ("sinkhole", false) | (_, true) => {}
@@ -368,6 +368,28 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Root servers, the addresses of one name together.
+fn root_hints(s: &Section<'_, '_>) -> Vec<(Name, Vec<IpAddr>)> {
+    let mut hints: Vec<(Name, Vec<IpAddr>)> = Vec::new();
+    for line in s.value::<Vec<Line>>("root_hints") {
+        let address = match (line.rtype, &line.rdata[..]) {
+            (Rtype::A, rdata) => <[u8; 4]>::try_from(rdata).ok().map(IpAddr::from),
+            (Rtype::AAAA, rdata) => <[u8; 16]>::try_from(rdata).ok().map(IpAddr::from),
+            _ => None,
+        };
+        let Some(address) = address else {
+            let what = format!("holds a record of type {}", line.rtype);
+            s.contradiction("root_hints", what, "give the addresses of the root servers, as in \"a.root-servers.net. A 198.41.0.4\"");
+            continue;
+        };
+        match hints.iter_mut().find(|(name, _)| *name == line.owner) {
+            Some((_, addresses)) => addresses.push(address),
+            None => hints.push((line.owner, vec![address])),
+        }
+    }
+    hints
+}
+
 fn upstreams(s: &Section<'_, '_>, resolve: &Resolve) -> Vec<SocketAddr> {
     let servers: Vec<SocketAddr> = s.value::<Vec<Server>>("servers").into_iter().map(|server| server.or_port(53)).collect();
     if servers.is_empty() {
@@ -375,9 +397,6 @@ fn upstreams(s: &Section<'_, '_>, resolve: &Resolve) -> Vec<SocketAddr> {
     }
     if let Some(port_0) = servers.iter().find(|server| server.port() == 0) {
         s.contradiction("servers", format!("{port_0} has port 0, to which nothing can be sent"), "give the real port, or none for 53");
-    }
-    if let Some(own) = servers.iter().find(|server| server.ip().is_loopback() && !resolve.loopback_upstream) {
-        s.contradiction("servers", format!("{own} is on this machine"), "write resolve.loopback_upstream = true to allow it");
     }
     let off = |server: &&SocketAddr| if server.is_ipv4() { !resolve.ipv4 } else { !resolve.ipv6 };
     if let Some(off) = servers.iter().find(off) {
@@ -560,7 +579,7 @@ mod tests {
             ("[block]\naction = \"drop\"", "block.action"),
             ("[block]\ncritical_file = \"/nowhere/at/all\"", "block.critical_file"),
             ("[validate]\nanchors = [\". A 192.0.2.1\"]", "validate.anchors"),
-            ("[[stub]]\nzone = \"a\"\nservers = [\"127.0.0.1\"]", "stub.servers"),
+            ("[resolve]\nroot_hints = [\". NS a.root-servers.net.\"]", "resolve.root_hints"),
             ("[[stub]]\nzone = \"a\"\nservers = []", "stub.servers"),
             ("[[stub]]\nzone = \"a\"\nservers = [\"9.9.9.9:0\"]", "stub.servers"),
             ("[resolve]\nipv6 = false\n[[stub]]\nzone = \"a\"\nservers = [\"::2\"]", "stub.servers"),
@@ -574,7 +593,6 @@ mod tests {
             assert!(found.iter().any(|p| p.key == key), "{text}: {found:?}");
         }
         assert!(problems("[access]\nallow = [\"0.0.0.0/0\", \"::/0\"]\nopen = true").is_empty());
-        assert!(problems("[resolve]\nloopback_upstream = true\n[[stub]]\nzone = \"a\"\nservers = [\"127.0.0.1:5300\"]").is_empty());
     }
 
     #[test]

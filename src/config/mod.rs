@@ -96,8 +96,8 @@ pub struct Resolve {
     pub case_randomisation: bool,
     /// Special-use names are kept local.
     pub special_use: bool,
-    /// Root servers; empty is the Internet's.
-    pub root_hints: Vec<Server>,
+    /// Root servers by name; empty is the Internet's.
+    pub root_hints: Vec<(Name, Vec<IpAddr>)>,
     /// Local records.
     pub records: Vec<Line>,
     /// Addresses that public names may not point to.

@@ -140,7 +140,8 @@ pub const KEYS: &[Key] = &[
     key("resolve.ipv4", "true", Form::Flag, "Ask servers over IPv4."),
     key("resolve.ipv6", "true", Form::Flag, "Ask servers over IPv6. Switch it off where the line has none, to save failed attempts."),
     key("resolve.loopback_upstream", "false", Form::Flag,
-        "Servers on 127.0.0.0/8 and ::1 may be asked. Off, a hostile delegation cannot make us talk to our own machine."),
+        "Servers on 127.0.0.0/8 and ::1 may be asked because a delegation names them. Off, a hostile delegation cannot make us talk to \
+         our own machine. Servers named here under [[forward]] and [[stub]] are always asked."),
     key("resolve.upstream_port", "53", Form::Whole(1, 65535),
         "Port of name servers found by delegation. Another than 53 is for laboratories.").in_unit("port"),
     key("resolve.case_randomisation", "true", Form::Flag,
@@ -148,8 +149,8 @@ pub const KEYS: &[Key] = &[
     key("resolve.special_use", "true", Form::Flag,
         "Answer names that never belong on the Internet by ourselves: localhost, invalid, private reverse zones (RFC 6761, 6303). A zone \
          of your own under [[forward]], [[stub]] or records overrides it."),
-    key("resolve.root_hints", "[]", Form::Servers,
-        "Root servers to start from. Empty: the 13 of the Internet."),
+    key("resolve.root_hints", "[]", Form::Records,
+        "Root servers to start from, as A and AAAA records. Empty: the 13 of the Internet."),
     key("resolve.records", "[]", Form::Records,
         "Records answered by ourselves, before blocking and resolving."),
     key("resolve.private_addresses", "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"169.254.0.0/16\", \"127.0.0.0/8\", \
