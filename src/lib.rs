@@ -15,6 +15,7 @@
 
 #[cfg(feature = "server")]
 pub mod app;
+pub mod blocklist;
 pub mod cache;
 #[cfg(all(feature = "server", feature = "lab"))]
 pub mod cli;
