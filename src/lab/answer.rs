@@ -63,9 +63,10 @@ fn find_zone<'a>(zones: &'a [Arc<Zone>], name: &Name, rtype: Rtype) -> Option<&'
 }
 
 fn strip(reply: &mut Reply, asked: Rtype) {
-    let Reply { answer, authority, additional, .. } = reply;
-    for section in [answer, authority, additional] {
-        section.retain(|set| set.rtype == asked || !set.rtype.is_dnssec_proof() && set.rtype != Rtype::DS);
+    let is_data = |set: &Rrset| !set.rtype.is_dnssec_proof() && set.rtype != Rtype::DS;
+    reply.answer.retain(|set| set.rtype == asked || is_data(set));
+    reply.authority.retain(is_data);
+    for section in [&mut reply.answer, &mut reply.authority, &mut reply.additional] {
         section.iter_mut().for_each(|set| set.sigs.clear());
     }
 }

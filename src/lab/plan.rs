@@ -396,7 +396,10 @@ impl Plan {
                     zone.add(&host.name, Rtype::A, rdata::a(address));
                 }
             }
-            ds.into_iter().for_each(|ds| zone.add(&apex, Rtype::DS, ds));
+            // An unsigned parent has no use for DS: its children are islands.
+            if self.drafts[parent].signing.is_some() {
+                ds.into_iter().for_each(|ds| self.drafts[parent].zone.add(&apex, Rtype::DS, ds));
+            }
         }
     }
 
@@ -432,9 +435,12 @@ impl Plan {
                 out.push((below(owner, apex), *rtype, self.expect(draft, *shape), format!("{about}: {why}")));
             }
             if let Some(parent) = self.parent_of(apex).map(|i| &self.drafts[i]) {
-                let opted_out = draft.zone.ds().is_empty() && parent.zone.nsec3_params().is_some_and(|p| p.opt_out);
-                let shape = if opted_out { Shape::WildcardNoData } else { Shape::NoData };
-                let shape = if draft.zone.ds().is_empty() { shape } else { Shape::Positive };
+                let shape = match parent.zone.rrset(apex, Rtype::DS) {
+                    Some(_) => Shape::Positive,
+                    // An opted-out delegation has no NSEC3 of its own, only a span over it.
+                    None if parent.zone.nsec3_params().is_some_and(|p| p.opt_out) => Shape::WildcardNoData,
+                    None => Shape::NoData,
+                };
                 out.push((apex.clone(), Rtype::DS, self.expect(parent, shape), format!("{about}: the DS in its parent")));
             }
             if !draft.standard {
