@@ -276,6 +276,7 @@ pub const BOGUS: &[&str] = &[
     "no_keys",
     "too_much_work",
     "nsec3_iterations",
+    "wrong_signer",
 ];
 
 /// Place of a reason in [`BOGUS`]. A new reason does not compile until it has a place.
@@ -293,6 +294,7 @@ pub fn bogus_index(reason: Bogus) -> usize {
         Bogus::NoKeys => 9,
         Bogus::TooMuchWork => 10,
         Bogus::Nsec3Iterations => 11,
+        Bogus::WrongSigner => 12,
     }
 }
 
@@ -332,6 +334,7 @@ mod tests {
             NoKeys,
             TooMuchWork,
             Nsec3Iterations,
+            WrongSigner,
         ];
         assert_eq!(all.map(Bogus::label), BOGUS);
         assert_eq!(all.map(bogus_index).to_vec(), (0..BOGUS.len()).collect::<Vec<_>>());

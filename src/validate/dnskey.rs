@@ -8,8 +8,6 @@ use crate::wire::Name;
 const ZONE_KEY: u16 = 0x0100;
 /// The REVOKE bit (RFC 5011 section 7).
 const REVOKED: u16 = 0x0080;
-/// The Secure Entry Point bit (RFC 4034 section 2.1.1).
-const SEP: u16 = 0x0001;
 
 /// A DNSKEY, borrowed from its RDATA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,20 +46,9 @@ impl<'a> Dnskey<'a> {
         self.flags() & REVOKED != 0
     }
 
-    pub(crate) fn is_entry_point(&self) -> bool {
-        self.flags() & SEP != 0
-    }
-
     /// Key tag (RFC 4034 appendix B; algorithm 1 with its own rule is not supported and so not special here).
     pub(crate) fn tag(&self) -> u16 {
         key_tag(self.rdata)
-    }
-
-    /// Tag that the key has without its REVOKE bit: the tag by which it was trusted before.
-    pub(crate) fn tag_unrevoked(&self) -> u16 {
-        let mut rdata = self.rdata.to_vec();
-        rdata[1] &= !(REVOKED as u8);
-        key_tag(&rdata)
     }
 }
 
@@ -77,6 +64,7 @@ pub(crate) struct Ds<'a> {
     pub(crate) algorithm: u8,
     pub(crate) digest_type: u8,
     digest: &'a [u8],
+    rdata: &'a [u8],
 }
 
 /// SHA-1 as DS digest type.
@@ -90,7 +78,11 @@ impl<'a> Ds<'a> {
     /// Reads the RDATA; `None` when it is cut short.
     pub(crate) fn read(rdata: &'a [u8]) -> Option<Ds<'a>> {
         let (head, digest) = rdata.split_first_chunk::<4>()?;
-        Some(Ds { tag: u16::from_be_bytes([head[0], head[1]]), algorithm: head[2], digest_type: head[3], digest })
+        Some(Ds { tag: u16::from_be_bytes([head[0], head[1]]), algorithm: head[2], digest_type: head[3], digest, rdata })
+    }
+
+    pub(crate) fn rdata(&self) -> Box<[u8]> {
+        self.rdata.into()
     }
 
     pub(crate) fn digest_is_supported(&self) -> bool {
@@ -134,7 +126,7 @@ mod tests {
     use super::*;
 
     fn ds(digest_type: u8, algorithm: u8) -> Ds<'static> {
-        Ds { tag: 1, algorithm, digest_type, digest: &[0; 32] }
+        Ds { tag: 1, algorithm, digest_type, digest: &[0; 32], rdata: &[] }
     }
 
     /// RFC 4509 section 3: SHA-1 is ignored where SHA-256 is present; RFC 4035 section 5.2: what is unknown does not count.

@@ -5,15 +5,30 @@
 //! Imports only [`crate::wire`].
 
 use std::future::Future;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
+use self::chain::{Trust, Walk};
+use self::store::ZoneStore;
 use crate::wire::{Ede, Name, Question, Rcode, Rrset};
 
 pub mod anchor;
-#[allow(dead_code, reason = "the chain that uses it comes next")]
+mod chain;
+mod crypto;
+mod denial;
 mod dnskey;
+mod judge;
+mod nsec;
+mod nsec3;
 pub mod nta;
+mod signature;
 pub mod status;
-#[allow(dead_code, reason = "the chain that uses it comes next")]
+mod store;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod testzone;
 mod work;
 
 pub use anchor::{Anchor, AnchorError, Anchors};
@@ -140,12 +155,15 @@ pub struct SignatureNote {
     pub expiration: u64,
 }
 
+/// The most NSEC3 iterations that may be set: what RFC 9276 section 3.2 found validators to agree on.
+pub const NSEC3_ITERATIONS_MAX: u16 = 150;
+
 /// Settings of the validator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// Validate DS and DNSKEY of algorithms 5 and 7 (RSA with SHA-1). Off: their zones are Insecure (RFC 9905 section 2).
     pub sha1_signatures: bool,
-    /// NSEC3 iterations above this are not computed (RFC 9276 section 3.2); at most 150.
+    /// NSEC3 iterations above this are not computed (RFC 9276 section 3.2); at most [`NSEC3_ITERATIONS_MAX`].
     pub nsec3_iterations: u16,
     /// Iterations above the limit are Bogus, not Insecure.
     pub nsec3_iterations_bogus: bool,
@@ -162,17 +180,29 @@ impl Default for Settings {
 }
 
 /// The validator: anchors, settings, and the zones it has proven.
-#[derive(Debug)]
 pub struct Validator {
-    anchors: Anchors,
-    negative: NegativeAnchors,
+    trust: ArcSwap<Trust>,
     settings: Settings,
+    store: ZoneStore,
 }
 
 impl Validator {
     /// A validator that has proven nothing yet.
     pub fn new(anchors: Anchors, negative: NegativeAnchors, settings: Settings) -> Validator {
-        Validator { anchors, negative, settings }
+        let settings = Settings { nsec3_iterations: settings.nsec3_iterations.min(NSEC3_ITERATIONS_MAX), ..settings };
+        let trust = ArcSwap::from_pointee(Trust { anchors, negative });
+        Validator { trust, settings, store: ZoneStore::new(settings.zones) }
+    }
+
+    /// Replaces anchors and negative trust anchors, and forgets every proven zone: a proof rests on the anchor it began at.
+    pub fn set_trust(&self, anchors: Anchors, negative: NegativeAnchors) {
+        self.trust.store(Arc::new(Trust { anchors, negative }));
+        self.store.clear();
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// An account for one client query, with the limits of the settings.
@@ -180,19 +210,31 @@ impl Validator {
         Work::new(self.settings.limits)
     }
 
-    /// Judges one reply.
-    pub async fn judge<S: Source>(&self, reply: &Reply, _source: &S, when: When, _work: &Work) -> Verdict {
-        let name = &reply.question.name;
-        let status = match (self.negative.covering(name, when.now), self.anchors.closest(name)) {
-            (Some(_), _) => Status::Insecure(Insecurity::NegativeTrustAnchor),
-            (None, None) => Status::Insecure(Insecurity::NoAnchor),
-            (None, Some(_)) => Status::Indeterminate,
-        };
-        Verdict { status, ttl_cap: u32::MAX, ede: Vec::new(), proof: None, steps: Vec::new() }
+    /// Forgets every proven zone.
+    pub fn flush(&self) {
+        self.store.clear();
     }
 
-    /// Judges one reply and gives the steps of the chain.
+    /// Judges one reply.
+    pub async fn judge<S: Source>(&self, reply: &Reply, source: &S, when: When, work: &Work) -> Verdict {
+        self.judged(reply, source, when, work, false).await
+    }
+
+    /// Judges one reply and gives the steps of the chain. Nothing remembered is used, so that every step shows.
     pub async fn judge_explained<S: Source>(&self, reply: &Reply, source: &S, when: When, work: &Work) -> Verdict {
-        self.judge(reply, source, when, work).await
+        self.judged(reply, source, when, work, true).await
+    }
+
+    async fn judged<S: Source>(&self, reply: &Reply, source: &S, when: When, work: &Work, explain: bool) -> Verdict {
+        let trust = self.trust.load_full();
+        let fresh = ZoneStore::new(64);
+        let store = if explain { &fresh } else { &self.store };
+        judge::judge(reply, Walk::new((&trust, &self.settings, store), source, when, work, explain)).await
+    }
+}
+
+impl std::fmt::Debug for Validator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Validator").field("settings", &self.settings).finish_non_exhaustive()
     }
 }

@@ -51,6 +51,8 @@ pub enum Bogus {
     DnskeyMissing,
     /// An RRset of a signed zone carries no RRSIG.
     RrsigsMissing,
+    /// Signatures are there, none in the name of the zone that holds the RRset (RFC 4035 section 5.3.1).
+    WrongSigner,
     /// The matching DNSKEY lacks the Zone Key bit.
     NoZoneKeyBit,
     /// A negative answer, a wildcard or an insecure delegation comes without its NSEC or NSEC3 proof.
@@ -65,6 +67,31 @@ pub enum Bogus {
     Nsec3Iterations,
 }
 
+impl Insecurity {
+    /// The Extended DNS Error that says so, where there is one (RFC 8914 section 4, RFC 9276 section 3.2).
+    pub fn ede(self) -> Option<Ede> {
+        match self {
+            Insecurity::UnsupportedAlgorithm => Some(Ede::new(1, "no DNSKEY algorithm of the zone is supported")),
+            Insecurity::UnsupportedDigest => Some(Ede::new(2, "no DS digest of the zone is supported")),
+            Insecurity::Nsec3Iterations => Some(Ede::new(27, "too many NSEC3 iterations")),
+            Insecurity::NoDs | Insecurity::OptOut | Insecurity::NegativeTrustAnchor | Insecurity::NoAnchor => None,
+        }
+    }
+
+    /// Label for metrics and JSON, in snake case.
+    pub fn label(self) -> &'static str {
+        match self {
+            Insecurity::NoDs => "no_ds",
+            Insecurity::OptOut => "opt_out",
+            Insecurity::UnsupportedAlgorithm => "unsupported_algorithm",
+            Insecurity::UnsupportedDigest => "unsupported_digest",
+            Insecurity::Nsec3Iterations => "nsec3_iterations",
+            Insecurity::NegativeTrustAnchor => "negative_trust_anchor",
+            Insecurity::NoAnchor => "no_anchor",
+        }
+    }
+}
+
 impl Bogus {
     /// The Extended DNS Error that says so (RFC 8914 section 4), with a short English text.
     pub fn ede(self) -> Ede {
@@ -75,6 +102,7 @@ impl Bogus {
             Bogus::SignatureExpiredBeforeValid => Ede::new(25, "the signature expires before it begins"),
             Bogus::DnskeyMissing => Ede::new(9, "no DNSKEY matches"),
             Bogus::RrsigsMissing => Ede::new(10, "a signed zone gave no signature"),
+            Bogus::WrongSigner => Ede::new(6, "signed in the name of another zone"),
             Bogus::NoZoneKeyBit => Ede::new(11, "the matching DNSKEY has no Zone Key bit"),
             Bogus::NsecMissing => Ede::new(12, "the proof of non-existence is missing"),
             Bogus::BadDenial => Ede::new(6, "the proof of non-existence contradicts the answer"),
@@ -93,6 +121,7 @@ impl Bogus {
             Bogus::SignatureExpiredBeforeValid => "signature_expired_before_valid",
             Bogus::DnskeyMissing => "dnskey_missing",
             Bogus::RrsigsMissing => "rrsigs_missing",
+            Bogus::WrongSigner => "wrong_signer",
             Bogus::NoZoneKeyBit => "no_zone_key_bit",
             Bogus::NsecMissing => "nsec_missing",
             Bogus::BadDenial => "bad_denial",
