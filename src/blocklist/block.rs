@@ -211,6 +211,20 @@ impl<'a> Cursor<'a> {
         Ok(Some(entry))
     }
 
+    /// Whether the restart points stand where the entries are: at the first of every [`RESTART`]. A search believes them, so one that
+    /// points into the middle of an entry could hide a name, or show one that no walk through the block has.
+    pub(super) fn check_restarts(mut self) -> Result<(), Malformed> {
+        let mut entries = 0;
+        while self.at < self.end {
+            if entries % RESTART == 0 && (entries / RESTART >= self.restarts() || self.restart(entries / RESTART)? != self.at) {
+                return Err(Malformed);
+            }
+            self.next()?;
+            entries += 1;
+        }
+        if self.restarts() == entries.div_ceil(RESTART) { Ok(()) } else { Err(Malformed) }
+    }
+
     fn entry(&self, meta: &mut &[u8]) -> Result<Entry, Malformed> {
         let (&octet, key) = self.key().split_last().ok_or(Malformed)?;
         let action = match octet {
@@ -278,6 +292,23 @@ mod tests {
             keys.push(key);
         }
         (writer.finish(9), keys)
+    }
+
+    #[test]
+    fn a_restart_point_beside_its_entry_is_malformed() {
+        let (block, _) = full_block();
+        assert_eq!(Cursor::new(&block).unwrap().check_restarts(), Ok(()));
+        let restarts = usize::from(u16_at(&block[..], 10));
+        for i in 0..restarts {
+            let mut moved = block.clone();
+            moved[BLOCK - 2 * (i + 1)] ^= 1;
+            assert_eq!(Cursor::new(&moved).unwrap().check_restarts(), Err(Malformed));
+        }
+        for count in [restarts - 1, restarts + 1] {
+            let mut other = block.clone();
+            other[10..12].copy_from_slice(&(count as u16).to_le_bytes());
+            assert_eq!(Cursor::new(&other).and_then(Cursor::check_restarts), Err(Malformed));
+        }
     }
 
     #[test]

@@ -441,6 +441,7 @@ impl List {
         let (mut last, mut seen, shape) = (Vec::new(), 0u64, &self.header.shape);
         for number in 0..self.index.blocks as u32 {
             let block = self.read_names(number)?;
+            Cursor::new(&block).and_then(Cursor::check_restarts).map_err(|Malformed| wrong())?;
             let mut cursor = Cursor::new(&block).map_err(|Malformed| wrong())?;
             let mut first = true;
             while let Some(entry) = cursor.next().map_err(|Malformed| wrong())? {
