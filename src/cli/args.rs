@@ -5,11 +5,16 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::blocklist::parse::Format;
+
 /// The guarded gate at a post's DNS: a resolver that validates, blocks postal scams, and says why.
 #[derive(Debug, Parser)]
 #[command(name = "postern", version, max_term_width = 120, disable_help_subcommand = true)]
 #[command(after_help = "Exit codes: 0 fine, 1 failed, 2 bad usage or configuration, 3 the daemon is not running.")]
 pub struct Arguments {
+    /// Control socket of the daemon; also $POSTERN_SOCKET
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// What to do
     #[command(subcommand)]
     pub verb: Verb,
@@ -18,8 +23,71 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Say what the daemon does with a name, and why: the rule, or the chain of DNSSEC
+    #[command(hide = true)]
+    Why {
+        /// The name
+        name: String,
+        /// The type
+        #[arg(value_name = "TYPE", default_value = "A")]
+        rtype: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how the daemon is
+    #[command(hide = true)]
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read the configuration again; a bad one is refused and the old one stays
+    #[command(hide = true)]
+    Reload,
+    /// Empty the caches
+    #[command(hide = true)]
+    Cache {
+        /// What to do
+        #[command(subcommand)]
+        verb: CacheVerb,
+    },
+    /// Block names of this box's own choice
+    #[command(hide = true)]
+    Block {
+        /// What to do
+        #[command(subcommand)]
+        verb: RuleVerb,
+    },
+    /// Allow names, whatever a list says
+    #[command(hide = true)]
+    Allow {
+        /// What to do
+        #[command(subcommand)]
+        verb: RuleVerb,
+    },
+    /// Switch blocking off for a while, or on
+    #[command(hide = true)]
+    Blocking {
+        /// What to do
+        #[command(subcommand)]
+        verb: BlockingVerb,
+    },
+    /// Show the zones that are not validated
+    #[command(hide = true)]
+    Nta {
+        /// What to do
+        #[command(subcommand)]
+        verb: NtaVerb,
+    },
     /// Ask a resolver, and show the answer with its reason
     Query(QueryArguments),
+    /// Build lists of names to block, and look at them
+    Blocklist {
+        /// What to do
+        #[command(subcommand)]
+        verb: BlocklistVerb,
+    },
     /// Check a configuration, show what it means, or list every key
     Config {
         /// What to do with it
@@ -37,6 +105,205 @@ pub enum Verb {
         #[arg(long, value_name = "FOLDER")]
         folder: Option<PathBuf>,
     },
+}
+
+/// A span of time: 90s, 30m, 24h or 7d.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seconds(pub u64);
+
+impl std::str::FromStr for Seconds {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Seconds, String> {
+        let split = text.len() - usize::from(text.ends_with(|c: char| c.is_ascii_alphabetic()));
+        let unit = match &text[split..] {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            "d" => 86_400,
+            _ => 0,
+        };
+        let seconds = text[..split].parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).filter(|&seconds| seconds > 0);
+        seconds.map(Seconds).ok_or_else(|| "write a number and s, m, h or d, such as 24h".into())
+    }
+}
+
+/// What to do with the box's own rules.
+#[derive(Debug, Subcommand)]
+pub enum RuleVerb {
+    /// Add a rule, or replace the one for this name
+    Add(RuleArguments),
+    /// Show the rules
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a rule away
+    Remove {
+        /// The name
+        name: String,
+    },
+}
+
+/// One rule.
+#[derive(Debug, clap::Args)]
+pub struct RuleArguments {
+    /// The name
+    pub name: String,
+    /// End by itself after this time: 90s, 30m, 24h, 7d; without it the rule stays
+    #[arg(long = "for", value_name = "TIME")]
+    pub seconds: Option<Seconds>,
+    /// Why, for whoever asks later
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub why: String,
+    /// The name alone, not the names below it
+    #[arg(long, conflicts_with = "subtree")]
+    pub exact: bool,
+    /// The name and all names below it (the default)
+    #[arg(long)]
+    pub subtree: bool,
+}
+
+/// Switching blocking off and on.
+#[derive(Debug, Subcommand)]
+pub enum BlockingVerb {
+    /// Block nothing for a while
+    Off {
+        /// How long: 90s, 30m, 24h, 7d
+        #[arg(long = "for", value_name = "TIME")]
+        seconds: Seconds,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Block again
+    On,
+}
+
+/// What to do with the caches.
+#[derive(Debug, Subcommand)]
+pub enum CacheVerb {
+    /// Forget a name with all names below it, or everything
+    Flush {
+        /// The name
+        name: Option<String>,
+    },
+}
+
+/// What to do with negative trust anchors.
+#[derive(Debug, Subcommand)]
+pub enum NtaVerb {
+    /// Show those in force, with reason and end
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// What to do with lists.
+#[derive(Debug, Subcommand)]
+pub enum BlocklistVerb {
+    /// Build a list file from files of names
+    Build(Box<BuildArguments>),
+    /// Check a list file and show what it says about itself
+    Show {
+        /// The list file
+        file: PathBuf,
+        /// Print every name with its action, reach and origin
+        #[arg(long)]
+        names: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Hand a list file to the daemon, which keeps it and blocks by it from then on
+    #[command(hide = true)]
+    Push {
+        /// The list file
+        file: PathBuf,
+    },
+    /// Show the versions that the daemon keeps
+    #[command(hide = true)]
+    Versions {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go back to an older version
+    #[command(hide = true)]
+    Rollback {
+        /// Its serial; without it the one before the active one
+        serial: Option<u64>,
+    },
+}
+
+/// How to build a list.
+#[derive(Debug, clap::Args)]
+pub struct BuildArguments {
+    /// Files of names: hosts files (`0.0.0.0 name`, exact names) or one name a line (with all names below); - is standard input
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// Write the list here
+    #[arg(long, short, value_name = "FILE")]
+    pub out: PathBuf,
+    /// Id of the list; the name of the output file without its ending
+    #[arg(long)]
+    pub id: Option<String>,
+    /// Serial; must grow with every update. Default: seconds since 1970
+    #[arg(long)]
+    pub serial: Option<u64>,
+    /// Block each name alone, whatever the format
+    #[arg(long, conflicts_with = "subtree")]
+    pub exact: bool,
+    /// Block each name with all names below it, whatever the format
+    #[arg(long)]
+    pub subtree: bool,
+    /// Read the files as this format instead of looking at their first lines
+    #[arg(long)]
+    pub format: Option<FormatWord>,
+    /// File of names that the list allows, whatever it blocks; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub allow: Vec<PathBuf>,
+    /// Let this protected name in, exact only; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub accept: Vec<String>,
+    /// A name of the post itself, never to be blocked with all below it; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub own: Vec<String>,
+    /// Critical names from this file instead of the shipped ones
+    #[arg(long, value_name = "FILE")]
+    pub critical: Option<PathBuf>,
+    /// Boxes accept the list for so many days
+    #[arg(long, value_name = "DAYS")]
+    pub expires_days: Option<u64>,
+    /// What the list is for and whom to write to
+    #[arg(long, value_name = "TEXT")]
+    pub about: Option<String>,
+    /// Print all lines left out and names held back, not only the first
+    #[arg(long)]
+    pub all: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Formats of files of names.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum FormatWord {
+    /// `0.0.0.0 name name`, exact names
+    Hosts,
+    /// One name a line, with all names below it
+    Plain,
+}
+
+impl From<FormatWord> for Format {
+    fn from(word: FormatWord) -> Format {
+        match word {
+            FormatWord::Hosts => Format::Hosts,
+            FormatWord::Plain => Format::Plain,
+        }
+    }
 }
 
 /// One question.

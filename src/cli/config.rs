@@ -57,7 +57,7 @@ fn show(config: &Config, json: bool, out: &mut dyn Write) -> Result<(), Failure>
         writeln!(out, "stub {} at {}", stub.zone, render::list(&stub.servers))?;
     }
     for nta in &config.ntas {
-        writeln!(out, "nta {} until {}: {}", nta.zone, render::moment(nta.until), nta.reason)?;
+        writeln!(out, "nta {} {}: {}", nta.zone, render::until(nta.until), nta.reason)?;
     }
     Ok(())
 }

@@ -5,7 +5,9 @@
 #![allow(clippy::disallowed_methods, reason = "the command line belongs to the shell")]
 
 mod args;
+mod blocklist;
 mod config;
+mod daemon;
 mod query;
 mod render;
 mod shell;
@@ -17,7 +19,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use args::Arguments;
-use args::Verb;
+use args::{NtaVerb, Verb};
+
+use crate::control::api::{Request, RuleAction};
 
 /// Why a command did not succeed; each variant is an exit code.
 #[derive(Debug)]
@@ -70,10 +74,25 @@ fn told(what: &str, code: u8) -> ExitCode {
 }
 
 fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Failure> {
+    let socket = arguments.socket.as_deref();
     match arguments.verb {
+        Verb::Why { name, rtype, json } => daemon::why(socket, &name, &rtype, json, out),
+        Verb::Status { json } => daemon::status(socket, json, out),
+        Verb::Reload => daemon::done(socket, &Request::Reload, out),
+        Verb::Cache { verb } => daemon::cache(socket, verb, out),
+        Verb::Block { verb } => daemon::rules(socket, RuleAction::Block, verb, out),
+        Verb::Allow { verb } => daemon::rules(socket, RuleAction::Allow, verb, out),
+        Verb::Blocking { verb } => daemon::blocking(socket, verb, out),
+        Verb::Nta { verb: NtaVerb::List { json } } => daemon::ntas(socket, json, out),
+        Verb::Blocklist { verb } => blocklist::run(socket, verb, out),
         Verb::Query(arguments) => query::run(arguments, out),
         Verb::Config { verb } => config::run(verb, out),
         Verb::Completions { shell } => shell::completions(shell, out),
         Verb::Man { folder } => shell::man(folder.as_deref(), out),
     }
+}
+
+/// Seconds since 1970.
+fn wall() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

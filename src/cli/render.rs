@@ -45,6 +45,21 @@ pub(super) fn duration(duration: Duration) -> String {
     }
 }
 
+/// An end that may never come.
+pub(super) fn until(end: Option<u64>) -> String {
+    end.map_or("for good".into(), |end| format!("until {}", moment(end)))
+}
+
+/// Whole seconds as the two largest units that matter: `3h 5m`.
+pub(super) fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
 /// Seconds since 1970 as `2026-12-31 12:00:00 UTC`.
 pub(super) fn moment(seconds: u64) -> String {
     let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);

@@ -227,6 +227,7 @@ impl<'a> Reader<'a> {
             cache: self.cache(&self.section(document, "cache")),
             block: self.block(&self.section(document, "block")),
             metrics: self.section(document, "metrics").value("address"),
+            metrics_allow: self.section(document, "metrics").value("allow"),
             control: self.section(document, "control").path("socket"),
             effective: BTreeMap::new(),
         }
@@ -411,7 +412,7 @@ fn nta(s: &Section<'_, '_>) -> Nta {
     if reason.trim().is_empty() && s.has("reason") {
         s.contradiction("reason", "is empty", "say why validation is off, for whoever comes after you");
     }
-    Nta { zone: s.value("zone"), reason, until: s.value::<Moment>("until").0 }
+    Nta { zone: s.value("zone"), reason, until: s.optional::<Moment>("until").map(|moment| moment.0) }
 }
 
 impl Section<'_, '_> {

@@ -48,6 +48,8 @@ pub struct Config {
     pub block: Block,
     /// Where metrics are served; `None` is off.
     pub metrics: Option<SocketAddr>,
+    /// Who may fetch metrics besides loopback.
+    pub metrics_allow: Vec<Prefix>,
     /// Control socket; `None` chooses it at start.
     pub control: Option<PathBuf>,
     /// Every key that is not in a repeated section, with its value as TOML: for `config show` and to see what a reload changes.
@@ -146,8 +148,8 @@ pub struct Nta {
     pub zone: Name,
     /// Why.
     pub reason: String,
-    /// Seconds since 1970 at which it ends.
-    pub until: u64,
+    /// Seconds since 1970 at which it ends; `None` never.
+    pub until: Option<u64>,
 }
 
 /// `[cache]`.

@@ -173,8 +173,8 @@ pub const KEYS: &[Key] = &[
         "More trust anchors, as DS or DNSKEY records of any zone."),
     key("validate.anchors_file", "\"\"", Form::Path, "File with more trust anchors, one DS or DNSKEY record a line."),
     key("validate.nsec3_iterations", "50", Form::Whole(0, 150),
-        "NSEC3 with more iterations is treated as Insecure (RFC 9276 section 3.2): each one costs work that others choose.").in_unit("iterations"),
-    key("validate.nsec3_servfail", "false", Form::Flag, "Above that limit answer SERVFAIL instead."),
+        "NSEC3 with more iterations is treated as Insecure (RFC 9276 section 3.2): each one costs work that others choose.").in_unit("iterations").fixed(),
+    key("validate.nsec3_servfail", "false", Form::Flag, "Above that limit answer SERVFAIL instead.").fixed(),
 
     key("nta.zone", "\"broken.example\"", Form::Name,
         "Negative trust anchor: names at or below are not validated (RFC 7646), for a zone whose signatures are known to be broken."),
@@ -202,6 +202,8 @@ pub const KEYS: &[Key] = &[
         "File with names that must never be blocked, one a line. Empty: the list shipped with the program."),
 
     key("metrics.address", "\"127.0.0.1:9353\"", Form::Socket, "Where /metrics, /healthz and /readyz are served over HTTP.").fixed(),
+    key("metrics.allow", "[]", Form::Networks,
+        "Who may fetch metrics besides this machine itself."),
     key("control.socket", "\"\"", Form::Path,
         "Unix socket that the command line talks to. Empty: $RUNTIME_DIRECTORY/control.sock, else control.sock in state_dir.").fixed(),
 ];

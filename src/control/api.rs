@@ -226,8 +226,8 @@ pub struct Nta {
     pub zone: String,
     /// Why.
     pub reason: String,
-    /// When it ends.
-    pub until: u64,
+    /// When it ends; `None` never.
+    pub until: Option<u64>,
 }
 
 /// What is done with a name, and why.

@@ -49,6 +49,11 @@ impl Prefix {
         Some(Prefix { network, length })
     }
 
+    /// First address and length in bits.
+    pub fn parts(self) -> (IpAddr, u8) {
+        (self.network, self.length)
+    }
+
     /// Whether it is the whole of its family: an open resolver.
     pub fn is_everything(self) -> bool {
         self.length == 0
