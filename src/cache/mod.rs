@@ -3,3 +3,4 @@
 //! Nothing here reads a clock or sends a packet: time comes in as an argument, since a fixed start (`resolve::Clock::now`).
 
 pub mod answer;
+pub mod rrset;
