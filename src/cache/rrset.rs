@@ -212,13 +212,14 @@ impl RrsetCache {
         self.get(key).filter(|e| e.remaining(now).is_some())
     }
 
-    /// Stores `entry` unless something better trusted is there and still fresh (RFC 2181 section 5.4.1).
-    pub fn offer(&self, key: Key, entry: Entry) {
+    /// Stores `entry` unless something better trusted is there and still fresh (RFC 2181 section 5.4.1). Gives `entry` back, shared.
+    pub fn offer(&self, key: Key, entry: Entry) -> Arc<Entry> {
+        let entry = Arc::new(entry);
         let mut shard = self.shard(self.hasher.hash_one(&key));
-        if shard.map.get(&key).is_some_and(|s| s.entry.trust > entry.trust && s.entry.remaining(entry.stored).is_some()) {
-            return;
+        if shard.map.get(&key).is_none_or(|s| s.entry.trust <= entry.trust || s.entry.remaining(entry.stored).is_none()) {
+            shard.put(key, entry.clone(), self.shard_limit.load(Ordering::Relaxed));
         }
-        shard.put(key, Arc::new(entry), self.shard_limit.load(Ordering::Relaxed));
+        entry
     }
 
     /// Notes what validation said of `seen`, with a lifetime of at most `ttl_cap` seconds from `now`. Nothing happens if another entry

@@ -1,15 +1,43 @@
 //! One question to one outcome: by iteration from the root, or through a forwarder, validated.
 //!
 //! Plain async code over two small traits, [`Exchange`] and [`Clock`], so that whole scenarios replay with a scripted network and a
-//! fake clock. Every decision is a pure function in a file of its own.
+//! fake clock. Every decision is a pure function in a file of its own: [`scrub`] says what a reply is, `route` which way a question
+//! goes, `select` which server is next, `qmin` how much of a name is shown, `budget` what it may cost.
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::validate::Status;
-use crate::wire::{Ede, Rcode, Rrset};
+use arc_swap::ArcSwap;
+
+use crate::cache::rrset::RrsetCache;
+use crate::validate::{self, Status, Validator};
+use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
+
+mod ask;
+mod budget;
+mod dice;
+mod follow;
+mod forward;
+mod inflight;
+mod iterate;
+pub mod prime;
+mod qmin;
+mod rebinding;
+mod route;
+pub mod scrub;
+mod select;
+mod settings;
+mod special;
+mod store;
+mod task;
+
+pub use budget::Limits;
+pub use dice::Dice;
+pub use settings::{Any, Policy, Route, RouteKind, ServeStale, Settings};
+pub use task::Contact;
 
 /// How a query travels to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,5 +122,227 @@ impl Outcome {
     /// SERVFAIL with a reason.
     pub fn servfail(status: Status, ede: Vec<Ede>) -> Outcome {
         Outcome { rcode: Rcode::SERVFAIL, answer: Vec::new(), authority: Vec::new(), status, ede, ttl: 0, stale: false }
+    }
+}
+
+/// A count that only goes up.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub(super) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count so far.
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the resolver counts; the shell exports it.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Queries sent upstream.
+    pub queries: Count,
+    /// Those of them sent over TCP.
+    pub tcp: Count,
+    /// Queries that timed out.
+    pub timeouts: Count,
+    /// Steps answered from the RRset cache.
+    pub cache_hits: Count,
+    /// Client questions that were resolved, shared ones once.
+    pub resolutions: Count,
+    /// Client questions that joined a resolution under way.
+    pub joined: Count,
+    /// Client questions refused because too many resolutions were under way.
+    pub full: Count,
+    /// Resolutions that ended without an answer.
+    pub failures: Count,
+    /// Resolutions that spent their budget.
+    pub spent: Count,
+    /// Answers withheld as Bogus.
+    pub bogus: Count,
+    /// Bogus steps fetched anew from other servers.
+    pub bogus_retries: Count,
+    /// Answers served past their expiry.
+    pub stale: Count,
+}
+
+/// An outcome with the way to it, for `postern why`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// The outcome.
+    pub outcome: Outcome,
+    /// What validation looked at, step by step.
+    pub steps: Vec<validate::Step>,
+    /// The servers asked, in order.
+    pub contacts: Vec<Contact>,
+    /// Packets sent upstream for it, validation included.
+    pub queries: u32,
+}
+
+/// The resolver.
+#[derive(Debug)]
+pub struct Resolver<E, C> {
+    settings: ArcSwap<Settings>,
+    validator: Arc<Validator>,
+    exchange: E,
+    clock: C,
+    cache: RrsetCache,
+    servers: select::Servers,
+    inflight: Arc<inflight::Inflight>,
+    special: special::Special,
+    dice: Dice,
+    counters: Counters,
+}
+
+impl<E: Exchange, C: Clock> Resolver<E, C> {
+    /// A resolver that remembers nothing yet.
+    pub fn new(settings: Settings, validator: Arc<Validator>, exchange: E, clock: C) -> Arc<Self> {
+        Self::with_dice(settings, validator, exchange, clock, Dice::System)
+    }
+
+    /// The same with a source of randomness of one's own, so that a scenario replays.
+    pub fn with_dice(settings: Settings, validator: Arc<Validator>, exchange: E, clock: C, dice: Dice) -> Arc<Self> {
+        let cache = RrsetCache::new(settings.cache_bytes);
+        Arc::new(Resolver {
+            settings: ArcSwap::from_pointee(settings),
+            validator,
+            exchange,
+            clock,
+            cache,
+            servers: select::Servers::default(),
+            inflight: Arc::default(),
+            special: special::Special::new(),
+            dice,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Resolves a client's question of class IN. With CD=0 Bogus data becomes SERVFAIL with its reason; with CD=1 it is given as it is.
+    /// Equal questions share one resolution, which goes on when the caller goes away.
+    pub async fn resolve(self: &Arc<Self>, question: &Question, asked: Asked) -> Outcome {
+        let settings = self.settings();
+        if let Some(outcome) = self.at_once(question, asked, &settings) {
+            return outcome;
+        }
+        let mut waiter = match self.inflight.enter((question.clone(), asked), settings.concurrent) {
+            inflight::Place::Joined(waiter) => {
+                self.counters.joined.add();
+                waiter
+            }
+            inflight::Place::Full => {
+                self.counters.full.add();
+                return Outcome::servfail(Status::Indeterminate, vec![Ede::new(0, "too many questions are being resolved")]);
+            }
+            inflight::Place::Leads(lead, waiter) => {
+                let (this, question) = (self.clone(), question.clone());
+                tokio::spawn(async move {
+                    let task = this.task(false);
+                    let (outcome, _) = this.follow(&task, &question, asked).await;
+                    lead.finish(outcome);
+                });
+                self.counters.resolutions.add();
+                waiter
+            }
+        };
+        let Some(patience) = settings.serve_stale.map(|s| s.client_timeout) else { return shared(waiter.outcome().await) };
+        tokio::select! {
+            biased;
+            outcome = waiter.outcome() => return shared(outcome),
+            () = self.clock.sleep(patience) => {}
+        }
+        match self.stale(question, asked) {
+            Some(outcome) => outcome,
+            None => shared(waiter.outcome().await),
+        }
+    }
+
+    /// Resolves anew what the cache still holds, so that it is fresh when it is asked for next (prefetch).
+    pub async fn refresh(self: &Arc<Self>, question: &Question) -> Outcome {
+        let mut task = self.task(false);
+        task.refresh = Some(question.clone());
+        self.follow(&task, question, Asked::default()).await.0
+    }
+
+    /// Resolves and tells the way: what was asked where, and what validation looked at.
+    pub async fn explain(self: &Arc<Self>, question: &Question, asked: Asked) -> Explanation {
+        if let Some(outcome) = self.made_here(question, &self.settings()) {
+            return Explanation { outcome, steps: Vec::new(), contacts: Vec::new(), queries: 0 };
+        }
+        let task = self.task(true);
+        let (outcome, verdicts) = self.follow(&task, question, asked).await;
+        let steps = verdicts.into_iter().flat_map(|v| v.steps).collect();
+        let queries = task.budget.queries();
+        Explanation { outcome, steps, contacts: task.contacts(), queries }
+    }
+
+    /// Takes new settings for all questions from now on. Delegations are forgotten, because routes or hints may have changed.
+    pub fn reconfigure(&self, settings: Settings) {
+        self.cache.resize(settings.cache_bytes);
+        let old = self.settings.swap(Arc::new(settings));
+        let new = self.settings.load();
+        if old.routes != new.routes || old.root_hints != new.root_hints {
+            self.cache.flush(None, false);
+        }
+    }
+
+    /// Forgets what is known of `name` (and below it with `subtree`), or everything. Gives the number of entries dropped.
+    pub fn flush(&self, name: Option<&Name>, subtree: bool) -> usize {
+        self.cache.flush(name, subtree)
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The RRset cache, to read its size.
+    pub fn cache(&self) -> &RrsetCache {
+        &self.cache
+    }
+
+    /// Resolutions under way, and upstream servers remembered.
+    pub fn load(&self) -> (usize, usize) {
+        (self.inflight.len(), self.servers.len())
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        self.settings.load_full()
+    }
+
+    fn task(&self, explain: bool) -> task::Task {
+        task::Task::new(self.settings(), self.validator.work(), self.clock.now(), explain)
+    }
+
+    /// What needs no packet: made here, or whole in the cache.
+    fn at_once(&self, question: &Question, asked: Asked, settings: &Settings) -> Option<Outcome> {
+        if let Some(outcome) = self.made_here(question, settings) {
+            return Some(outcome);
+        }
+        let now = self.clock.now();
+        let outcome = self.cached_outcome(question, asked, settings, |entry| entry.remaining(now).is_some())?;
+        self.counters.cache_hits.add();
+        Some(outcome)
+    }
+
+    fn made_here(&self, question: &Question, settings: &Settings) -> Option<Outcome> {
+        self.special.answer(settings, question).or_else(|| match question.rtype {
+            Rtype::ANY if settings.any == Any::Hinfo => Some(special::minimal_any(&question.name)),
+            // Transfers are no business of a resolver, and other meta types name no data (RFC 6895 section 3.1).
+            rtype if rtype.is_meta() && rtype != Rtype::ANY => {
+                Some(Outcome { rcode: Rcode::NOTIMP, ..Outcome::servfail(Status::Indeterminate, vec![Ede::new(30, "a meta type")]) })
+            }
+            _ => None,
+        })
+    }
+}
+
+/// The outcome of a shared resolution; a resolution that died is a failure like any other.
+fn shared(outcome: Option<Arc<Outcome>>) -> Outcome {
+    match outcome {
+        Some(outcome) => Arc::unwrap_or_clone(outcome),
+        None => Outcome::servfail(Status::Indeterminate, vec![Ede::new(0, "the resolution was abandoned")]),
     }
 }

@@ -114,7 +114,12 @@ impl Reachable {
         let version = if address.is_ipv4() { self.ipv4 } else { self.ipv6 };
         let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
         let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-        version && !broadcast && !mapped && !address.is_unspecified() && !address.is_multicast() && (self.loopback || !address.is_loopback())
+        version
+            && !broadcast
+            && !mapped
+            && !address.is_unspecified()
+            && !address.is_multicast()
+            && (self.loopback || !address.is_loopback())
     }
 }
 
@@ -156,7 +161,11 @@ pub fn classify(asked: &Question, zone: &Name, message: &Message, mode: Mode) ->
     let recursive = mode == Mode::Iterate && !authoritative && message.flags.has(Flags::RA);
     let finish = |steps: Vec<Step>| if recursive { Class::Doubtful(Lame::Recursive, steps) } else { Class::Answer(steps) };
     if ended {
-        return if rcode == Rcode::YXDOMAIN && steps.last().is_some_and(|s| s.rcode != rcode) { Class::Failed(rcode) } else { finish(steps) };
+        return if rcode == Rcode::YXDOMAIN && steps.last().is_some_and(|s| s.rcode != rcode) {
+            Class::Failed(rcode)
+        } else {
+            finish(steps)
+        };
     }
     if rcode == Rcode::YXDOMAIN {
         return Class::Failed(rcode);
@@ -235,7 +244,9 @@ fn walk(asked: &Question, zone: &Name, sets: &[Rrset], authority: &[Rrset], auth
             (sets.iter().filter(|s| s.owner == name).cloned().collect(), Rcode::NOERROR, None)
         } else if let Some(set) = at_name(asked.rtype) {
             (vec![set.clone()], Rcode::NOERROR, None)
-        } else if let Some(dname) = sets.iter().filter(|s| s.rtype == Rtype::DNAME && name.is_below(&s.owner)).max_by_key(|s| s.owner.label_count()) {
+        } else if let Some(dname) =
+            sets.iter().filter(|s| s.rtype == Rtype::DNAME && name.is_below(&s.owner)).max_by_key(|s| s.owner.label_count())
+        {
             match synthesise(&name, dname)? {
                 Ok(cname) => {
                     let target = cname.target();
@@ -303,7 +314,8 @@ fn referral(asked: &Question, zone: &Name, authority: &[Rrset], additional: &[Re
     for rdata in ns.rdatas.iter().take(MAX_NAME_SERVERS) {
         let Ok(name) = Name::read(rdata, &mut 0) else { continue };
         // In-domain and sibling glue is believed for sending; the asked zone's servers know nothing of other zones' addresses.
-        let glue = additional.iter().filter(|r| r.owner == name && r.owner.is_at_or_below(zone) && matches!(r.rtype, Rtype::A | Rtype::AAAA));
+        let glue =
+            additional.iter().filter(|r| r.owner == name && r.owner.is_at_or_below(zone) && matches!(r.rtype, Rtype::A | Rtype::AAAA));
         let addresses = glue.filter_map(|r| address(&r.rdata)).take(MAX_GLUE_PER_SERVER).collect();
         if !servers.iter().any(|s| s.name == name) {
             servers.push(NameServer { name, addresses });
@@ -403,7 +415,9 @@ mod tests {
     fn a_chain_inside_the_zone_is_taken_whole() {
         let q = question("www.post.example");
         let steps = answer(
-            reply(&q, Flags::AA).answer([a("web.post.example", 1), target("www.post.example", Rtype::CNAME, "web.post.example")]).class(&q, "post.example"),
+            reply(&q, Flags::AA)
+                .answer([a("web.post.example", 1), target("www.post.example", Rtype::CNAME, "web.post.example")])
+                .class(&q, "post.example"),
         );
         assert_eq!(steps.iter().map(|s| (s.next.is_none(), s.authoritative)).collect::<Vec<_>>(), [(false, true), (true, false)]);
     }
@@ -424,12 +438,17 @@ mod tests {
     #[test]
     fn referrals_up_and_sideways_are_lame() {
         let q = question("www.post.example");
-        for (owner, why) in [(".", Lame::Upward), ("post.example", Lame::Upward), ("example", Lame::Upward), ("other.post.example", Lame::Sideways)] {
+        for (owner, why) in
+            [(".", Lame::Upward), ("post.example", Lame::Upward), ("example", Lame::Upward), ("other.post.example", Lame::Sideways)]
+        {
             let class = reply(&q, 0).authority([target(owner, Rtype::NS, "ns.x.test")]).class(&q, "post.example");
             assert_eq!(class, Class::Lame(why), "{owner}");
         }
         assert!(matches!(reply(&q, 0).class(&q, "post.example"), Class::Doubtful(Lame::Empty, _)));
-        assert!(matches!(reply(&q, Flags::RA).answer([a("www.post.example", 1)]).class(&q, "post.example"), Class::Doubtful(Lame::Recursive, _)));
+        assert!(matches!(
+            reply(&q, Flags::RA).answer([a("www.post.example", 1)]).class(&q, "post.example"),
+            Class::Doubtful(Lame::Recursive, _)
+        ));
     }
 
     /// RFC 2308 section 2: a negative answer is told from a referral by its SOA, which must be of a zone that holds the name.
@@ -463,8 +482,9 @@ mod tests {
         );
         assert_eq!(steps[0].next, Some(name("a.new.test")));
         assert_eq!(steps[0].answer.len(), 2);
-        let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(59)].join(".");
-        let steps = answer(reply(&q, Flags::AA).answer([target("old.example", Rtype::DNAME, &long)]).rcode(Rcode::YXDOMAIN).class(&q, "example"));
+        let long = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(60)].join(".");
+        let steps =
+            answer(reply(&q, Flags::AA).answer([target("old.example", Rtype::DNAME, &long)]).rcode(Rcode::YXDOMAIN).class(&q, "example"));
         assert_eq!(steps[0].rcode, Rcode::YXDOMAIN);
     }
 

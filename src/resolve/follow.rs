@@ -1,0 +1,340 @@
+//! From a question to an outcome: follow the chain of aliases, have each step judged, put the answer together.
+//!
+//! RFC 1034 section 5.2.2 (aliases), RFC 6840 section 5.9 (CD), RFC 8767 (stale data), RFC 9520 (remembered failures). Every step is judged
+//! by itself and the weakest status counts for the whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::settings::RouteKind;
+use super::store::{self, Link};
+use super::task::{Failure, Task, Trace};
+use super::{Asked, Clock, Exchange, Outcome, Resolver, rebinding, route};
+use crate::cache::rrset::{Data, Entry, Judged, Key, Trust};
+use crate::validate::{NoReply, Reply, Source, Status, Verdict, When};
+use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
+
+/// Lifetime of a Bogus verdict in seconds (RFC 4035 section 4.7: not long, so that a repair is seen; long enough to spare the zone).
+const BOGUS_TTL: u32 = 60;
+/// Lifetime of the first failure in seconds; it doubles with each failure in a row (RFC 9520 section 3.2: at least 1, at most 300).
+const FAILURE_TTL: u32 = 2;
+/// Longest lifetime of a failure that a server spoke.
+const FAILURE_TTL_MAX: u32 = 300;
+/// Longest lifetime of a failure by silence: a link that comes back must be used within 10 s.
+const SILENCE_TTL_MAX: u32 = 5;
+
+/// What the chain adds up to so far.
+struct Chain {
+    outcome: Outcome,
+    names: Vec<Name>,
+}
+
+impl<E: Exchange, C: Clock> Resolver<E, C> {
+    /// Resolves one client's question. Never fails: what goes wrong is an outcome too.
+    pub(super) async fn follow(&self, task: &Task, original: &Question, asked: Asked) -> (Outcome, Vec<Verdict>) {
+        let mut chain = Chain { outcome: empty(), names: Vec::new() };
+        let mut verdicts = Vec::new();
+        let mut question = original.clone();
+        let mut ahead: Vec<Link> = Vec::new();
+        loop {
+            if chain.names.contains(&question.name) || chain.names.len() > task.budget.limits.aliases {
+                let ede = Ede::new(0, "the chain of aliases is too long or a loop");
+                return (self.failed(original, asked, vec![ede], false), verdicts);
+            }
+            let position = ahead.iter().position(|l| l.question == question);
+            let fetched = match position {
+                Some(i) => Ok(ahead.swap_remove(i)),
+                None => self.lookup(task, &question, &Trace::default()).await.map(|mut links| {
+                    let first = links.remove(0);
+                    ahead = links;
+                    first
+                }),
+            };
+            let link = match fetched {
+                Ok(link) => link,
+                Err(failure) => {
+                    self.remember_failure(&question, &failure);
+                    return (self.failed(original, asked, failure.errors(), true), verdicts);
+                }
+            };
+            let (link, judged, ttl_cap) = if asked.checking_disabled {
+                let judged = link.entry.judged.clone().unwrap_or(Judged { status: Status::Indeterminate, ede: Vec::new() });
+                (link, judged, u32::MAX)
+            } else {
+                self.judge_with_retries(task, link, &mut verdicts).await
+            };
+            if let (Status::Bogus(_), false) = (judged.status, asked.checking_disabled) {
+                self.counters.bogus.add();
+                let outcome = Outcome { ttl: 1, ..Outcome::servfail(judged.status, judged.ede) };
+                return (outcome, verdicts);
+            }
+            let next = link.next.clone();
+            chain.add(&link, &judged, ttl_cap, self.clock.now());
+            rebinding::filter(&mut chain.outcome, &question.name, &task.settings);
+            match next {
+                Some(next) if original.rtype != Rtype::ANY => question = Question { name: next, ..question },
+                _ => return (chain.outcome, verdicts),
+            }
+        }
+    }
+
+    /// One question answered from the cache, through a route, or by iteration: one link, or more where the reply holds more of the chain.
+    /// Boxed, because finding a name server's address leads back here.
+    pub(super) fn lookup<'a>(
+        &'a self,
+        task: &'a Task,
+        question: &'a Question,
+        trace: &'a Trace,
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Link>, Failure>> + Send + 'a>> {
+        Box::pin(async move {
+            let now = self.clock.now();
+            let refresh = task.refresh.as_ref() == Some(question);
+            if !refresh {
+                if let Some(link) = store::cached(&self.cache, question, |e| e.remaining(now).is_some()) {
+                    self.counters.cache_hits.add();
+                    return Ok(vec![link]);
+                }
+                if let Some(entry) = self.cache.fresh(&Key::failure(&question.name, question.rtype), now)
+                    && let Data::Failure { ede, .. } = &entry.data
+                {
+                    return Err(Failure { cached: true, ede: ede.clone(), ..Failure::default() });
+                }
+            }
+            let found = match route::of(&task.settings, question).filter(|r| r.kind == RouteKind::Forward) {
+                Some(route) => match self.forward(task, route, question).await {
+                    Err(_) if route.fallback_to_recursion => self.iterate(task, question, trace).await?,
+                    result => result?,
+                },
+                None => self.iterate(task, question, trace).await?,
+            };
+            let links = store::store(&self.cache, found, &task.settings, self.clock.now());
+            if links.is_empty() { Err(Failure { garbled: true, ..Failure::default() }) } else { Ok(links) }
+        })
+    }
+
+    /// Has a link judged; where it is Bogus, fetches it and the keys anew from other servers before believing so.
+    async fn judge_with_retries(&self, task: &Task, link: Link, verdicts: &mut Vec<Verdict>) -> (Link, Judged, u32) {
+        let (mut judged, mut cap) = self.judge(task, &link, verdicts).await;
+        let question = link.question.clone();
+        let mut best = link;
+        for _ in 0..task.budget.limits.bogus_retries {
+            if !matches!(judged.status, Status::Bogus(_)) || (best.from.is_none() && best.entry.judged.is_some()) {
+                break;
+            }
+            if let Some(server) = best.from {
+                task.avoid(server, &question);
+            }
+            self.cache.remove(&best.key);
+            for (key, question, from) in task.drop_evidence() {
+                self.cache.remove(&key);
+                if let Some(server) = from {
+                    task.avoid(server, &question);
+                }
+            }
+            self.counters.bogus_retries.add();
+            let Ok(mut links) = self.lookup(task, &question, &Trace::default()).await else { break };
+            let link = links.remove(0);
+            (judged, cap) = self.judge(task, &link, verdicts).await;
+            best = link;
+        }
+        (best, judged, cap)
+    }
+
+    async fn judge(&self, task: &Task, link: &Link, verdicts: &mut Vec<Verdict>) -> (Judged, u32) {
+        if let Some(judged) = link.entry.judged.clone().filter(|_| !task.explains()) {
+            return (judged, u32::MAX);
+        }
+        let when = When { now: self.clock.wall(), trusted: self.clock.wall_is_trusted() };
+        let source = Evidence { resolver: self, task };
+        let reply = link.reply();
+        let verdict = match task.explains() {
+            true => self.validator.judge_explained(&reply, &source, when, &task.work).await,
+            false => self.validator.judge(&reply, &source, when, &task.work).await,
+        };
+        let judged = Judged { status: verdict.status, ede: verdict.ede.clone() };
+        let cap = match verdict.status {
+            Status::Bogus(_) => BOGUS_TTL.min(verdict.ttl_cap),
+            _ => verdict.ttl_cap,
+        };
+        // With a clock that cannot be trusted nothing is remembered: it is judged again once the clock is right.
+        if when.trusted {
+            self.cache.settle(&link.key, &link.entry, judged.clone(), cap, self.clock.now());
+        }
+        if task.explains() {
+            verdicts.push(verdict);
+        }
+        (judged, cap)
+    }
+
+    fn remember_failure(&self, question: &Question, failure: &Failure) {
+        if failure.cached {
+            return;
+        }
+        let (key, now) = (Key::failure(&question.name, question.rtype), self.clock.now());
+        let before = match self.cache.get(&key).as_deref() {
+            Some(Entry { data: Data::Failure { in_a_row, .. }, stored, ttl, .. })
+                // A failure counts as one in a row if it follows the last one soon.
+                if now < *stored + Duration::from_secs(u64::from(*ttl) * 2 + 10) => *in_a_row,
+            _ => 0,
+        };
+        if failure.spent {
+            self.counters.spent.add();
+        }
+        let longest = if failure.is_silence() || failure.spent { SILENCE_TTL_MAX } else { FAILURE_TTL_MAX };
+        let ttl = (FAILURE_TTL << before.min(10)).min(longest);
+        let entry = Entry {
+            data: Data::Failure { ede: failure.errors(), in_a_row: before + 1 },
+            trust: Trust::Authoritative,
+            judged: None,
+            zone: failure.zone.clone().unwrap_or_else(Name::root),
+            zone_known: false,
+            stored: now,
+            ttl,
+        };
+        self.cache.offer(key, entry);
+    }
+
+    /// SERVFAIL, or stale data where there is some and the failure is one that it may cover.
+    fn failed(&self, original: &Question, asked: Asked, ede: Vec<Ede>, may_be_stale: bool) -> Outcome {
+        self.counters.failures.add();
+        if may_be_stale && let Some(mut outcome) = self.stale(original, asked) {
+            outcome.ede.extend(ede);
+            return outcome;
+        }
+        Outcome { ttl: 1, ..Outcome::servfail(Status::Indeterminate, ede) }
+    }
+
+    /// An answer from the cache alone, past its expiry where it must be (RFC 8767 section 4).
+    pub(super) fn stale(&self, original: &Question, asked: Asked) -> Option<Outcome> {
+        let settings = self.settings();
+        let stale = settings.serve_stale?;
+        let now = self.clock.now();
+        let usable = |entry: &Entry| entry.expired_for(now).is_none_or(|age| age <= stale.max_age);
+        let mut outcome = self.cached_outcome(original, asked, &settings, usable)?;
+        for set in &mut outcome.answer {
+            Arc::make_mut(set).ttl = stale.ttl.min(set.ttl.max(stale.ttl));
+        }
+        let nxdomain = outcome.rcode == Rcode::NXDOMAIN;
+        outcome.ede.push(if nxdomain {
+            Ede::new(19, "expired, the servers do not answer")
+        } else {
+            Ede::new(3, "expired, the servers do not answer")
+        });
+        (outcome.ttl, outcome.stale) = (stale.ttl, true);
+        self.counters.stale.add();
+        Some(outcome)
+    }
+
+    /// The whole answer from the cache, if every step is there, usable and judged.
+    pub(super) fn cached_outcome(
+        &self,
+        original: &Question,
+        asked: Asked,
+        settings: &super::Settings,
+        usable: impl Fn(&Entry) -> bool,
+    ) -> Option<Outcome> {
+        let mut chain = Chain { outcome: empty(), names: Vec::new() };
+        let mut question = original.clone();
+        loop {
+            if chain.names.contains(&question.name) || chain.names.len() > settings.limits.aliases {
+                return None;
+            }
+            let link = store::cached(&self.cache, &question, &usable)?;
+            let judged = match (&link.entry.judged, asked.checking_disabled) {
+                (Some(judged), false) if matches!(judged.status, Status::Bogus(_)) => {
+                    return Some(Outcome { ttl: 1, ..Outcome::servfail(judged.status, judged.ede.clone()) });
+                }
+                (Some(judged), _) => judged.clone(),
+                (None, true) => Judged { status: Status::Indeterminate, ede: Vec::new() },
+                (None, false) => return None,
+            };
+            chain.add(&link, &judged, u32::MAX, self.clock.now());
+            rebinding::filter(&mut chain.outcome, &question.name, settings);
+            match link.next {
+                Some(next) => question = Question { name: next, ..question },
+                None => return Some(chain.outcome),
+            }
+        }
+    }
+}
+
+impl Chain {
+    fn add(&mut self, link: &Link, judged: &Judged, ttl_cap: u32, now: Duration) {
+        let ttl = link.entry.remaining(now).unwrap_or(0).min(ttl_cap);
+        let aged = |set: &Arc<Rrset>| Arc::new(Rrset { ttl: set.ttl.min(ttl), ..(**set).clone() });
+        self.outcome.answer.extend(link.answer().iter().map(aged));
+        for set in link.authority() {
+            if !self.outcome.authority.iter().any(|s| s.owner == set.owner && s.rtype == set.rtype) {
+                self.outcome.authority.push(aged(set));
+            }
+        }
+        self.outcome.rcode = link.rcode();
+        self.outcome.ttl = self.outcome.ttl.min(ttl);
+        self.outcome.status = if self.names.is_empty() { judged.status } else { weakest(self.outcome.status, judged.status) };
+        for ede in &judged.ede {
+            if !self.outcome.ede.contains(ede) {
+                self.outcome.ede.push(ede.clone());
+            }
+        }
+        self.names.push(link.question.name.clone());
+    }
+}
+
+fn empty() -> Outcome {
+    Outcome {
+        rcode: Rcode::NOERROR,
+        answer: Vec::new(),
+        authority: Vec::new(),
+        status: Status::Indeterminate,
+        ede: Vec::new(),
+        ttl: u32::MAX,
+        stale: false,
+    }
+}
+
+/// The weaker of two: Bogus, then Indeterminate, then Insecure, then Secure.
+fn weakest(a: Status, b: Status) -> Status {
+    let rank = |s: &Status| match s {
+        Status::Bogus(_) => 0,
+        Status::Indeterminate => 1,
+        Status::Insecure(_) => 2,
+        Status::Secure => 3,
+    };
+    std::cmp::min_by_key(a, b, rank)
+}
+
+/// DS and DNSKEY for the validator, through the cache and the client's budget.
+struct Evidence<'a, E: Exchange, C: Clock> {
+    resolver: &'a Resolver<E, C>,
+    task: &'a Task,
+}
+
+impl<E: Exchange, C: Clock> Source for Evidence<'_, E, C> {
+    async fn fetch(&self, question: &Question) -> Result<Reply, NoReply> {
+        match self.resolver.lookup(self.task, question, &Trace::default()).await {
+            Ok(mut links) => {
+                let link = links.remove(0);
+                if link.entry.judged.is_none() {
+                    self.task.took_evidence(link.key.clone(), question, link.from);
+                }
+                Ok(link.reply())
+            }
+            Err(failure) => {
+                self.resolver.remember_failure(question, &failure);
+                Err(if failure.spent { NoReply::OverBudget } else { NoReply::Unreachable })
+            }
+        }
+    }
+
+    fn cuts(&self, name: &Name) -> Option<Vec<Name>> {
+        let question = Question::new(name.clone(), Rtype::NS);
+        if route::of(&self.task.settings, &question).is_some() {
+            return None;
+        }
+        let now = self.resolver.clock.now();
+        let known = |zone: &Name| self.resolver.cache.fresh(&Key::cut(zone), now).is_some();
+        let mut cuts: Vec<Name> = name.self_and_ancestors().filter(|zone| zone.is_root() || known(zone)).collect();
+        cuts.reverse();
+        (cuts.len() > 1).then_some(cuts)
+    }
+}
