@@ -31,6 +31,8 @@ pub mod outbound;
 pub mod resolve;
 pub mod respond;
 #[cfg(feature = "server")]
+pub mod sys;
+#[cfg(feature = "server")]
 pub mod telemetry;
 pub mod validate;
 pub mod wire;
