@@ -27,6 +27,8 @@ pub mod guard;
 #[cfg(feature = "lab")]
 pub mod lab;
 #[cfg(feature = "server")]
+pub mod listen;
+#[cfg(feature = "server")]
 pub mod outbound;
 pub mod resolve;
 pub mod respond;

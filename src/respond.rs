@@ -147,8 +147,8 @@ pub enum BlockAnswer {
     Nodata,
     /// A gives 0.0.0.0, AAAA gives ::, other types NODATA.
     Null,
-    /// A and AAAA give these addresses, other types NODATA.
-    Sinkhole(Ipv4Addr, Ipv6Addr),
+    /// A and AAAA give these addresses; other types, and a family without an address, NODATA.
+    Sinkhole(Option<Ipv4Addr>, Option<Ipv6Addr>),
 }
 
 /// A block as the client is told of it.
@@ -168,11 +168,11 @@ pub fn blocked(out: &mut Vec<u8>, query: &Query<'_>, block: &Blocked<'_>, terms:
     let forged = match (block.answer, query.rtype) {
         (BlockAnswer::Null, Rtype::A) => Some(4),
         (BlockAnswer::Null, Rtype::AAAA) => Some(16),
-        (BlockAnswer::Sinkhole(v4, _), Rtype::A) => {
+        (BlockAnswer::Sinkhole(Some(v4), _), Rtype::A) => {
             address[..4].copy_from_slice(&v4.octets());
             Some(4)
         }
-        (BlockAnswer::Sinkhole(_, v6), Rtype::AAAA) => {
+        (BlockAnswer::Sinkhole(_, Some(v6)), Rtype::AAAA) => {
             address = v6.octets();
             Some(16)
         }

@@ -138,12 +138,13 @@ fn a_block_is_negative_with_its_ttl_in_the_soa_and_says_why() {
 
 #[test]
 fn forged_addresses_answer_a_and_aaaa_only() {
-    let sinkhole = BlockAnswer::Sinkhole("192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap());
+    let sinkhole = BlockAnswer::Sinkhole("192.0.2.9".parse().ok(), None);
     let a = block("bad.example", Rtype::A, sinkhole);
     assert_eq!((&a.answer[0].rdata[..], a.answer[0].ttl), (&[192, 0, 2, 9][..], 60));
     assert_eq!(a.edns.unwrap().extended_errors().next().unwrap().code, 4);
     let aaaa = block("bad.example", Rtype::AAAA, BlockAnswer::Null);
     assert_eq!(&aaaa.answer[0].rdata[..], [0; 16]);
+    assert_eq!(block("bad.example", Rtype::AAAA, sinkhole).authority.len(), 1);
     for form in [sinkhole, BlockAnswer::Null] {
         let https = block("bad.example", Rtype::HTTPS, form);
         assert_eq!((https.rcode(), https.answer.len(), https.authority.len()), (Rcode::NOERROR, 0, 1));

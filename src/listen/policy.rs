@@ -1,0 +1,57 @@
+//! Policy as the listeners ask it: one name and one client, a judgement that borrows, and a generation that tells old judgements.
+
+use std::net::IpAddr;
+
+use crate::respond::BlockAnswer;
+use crate::telemetry::count::ListSlot;
+use crate::telemetry::label::Verdict;
+
+/// What is to be done about a name.
+#[derive(Debug, Clone, Copy)]
+pub enum Judgement<'a> {
+    /// Let it through; the verdict is for the counters.
+    Pass(Verdict, Option<ListSlot>),
+    /// Answer in its place.
+    Block(Block<'a>),
+    /// Saying so needs the disk, and the caller may not wait for it.
+    WouldWait,
+}
+
+/// A block and how to tell of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Block<'a> {
+    /// The form of the answer.
+    pub answer: BlockAnswer,
+    /// TTL of the answer in seconds.
+    pub ttl: u32,
+    /// EXTRA-TEXT of the EDE, in pieces.
+    pub text: [&'a str; 4],
+    /// Which rule it was, for the counters.
+    pub verdict: Verdict,
+    /// The list that has the name.
+    pub list: Option<ListSlot>,
+}
+
+/// The judge of names.
+pub trait Policy: Send + Sync + 'static {
+    /// Changes whenever an earlier judgement may no longer hold: another list, exception or setting, or one that ended.
+    fn generation(&self, wall: u64) -> u64;
+
+    /// Judges a name (lower-case wire form) for a client at `wall`, seconds since 1970, 0 where the clock is not trusted. Must neither
+    /// allocate nor wait unless `may_wait`.
+    fn judge(&self, name: &[u8], client: IpAddr, wall: u64, may_wait: bool) -> Judgement<'_>;
+}
+
+/// No rules at all.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoPolicy;
+
+impl Policy for NoPolicy {
+    fn generation(&self, _wall: u64) -> u64 {
+        0
+    }
+
+    fn judge(&self, _name: &[u8], _client: IpAddr, _wall: u64, _may_wait: bool) -> Judgement<'_> {
+        Judgement::Pass(Verdict::Allowed, None)
+    }
+}

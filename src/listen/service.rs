@@ -1,0 +1,500 @@
+//! From a packet to an answer: the one way that every transport takes.
+//!
+//! [`Service::answer_now`] is the fast half: structure, ACL, rate limit, cookie, policy, cache, in this order, without allocation,
+//! waiting or a look at the clock; workers and streams call it alike. What it cannot answer goes to the slow half,
+//! [`Service::answer_slowly`], which resolves, judges the CNAME targets, stores and answers by the same encoder.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::policy::{Block, Judgement, Policy};
+use crate::cache::answer::{AnswerCache, Entry, Facts, Key};
+use crate::guard::ratelimit::Kind;
+use crate::guard::{Acl, Cookies, Limited, RateLimit};
+use crate::outbound::SystemClock;
+use crate::resolve::{Asked, Clock, Outcome};
+use crate::respond::{self, Blocked, MESSAGE_MAX, Terms};
+use crate::telemetry::count::{Counters, Owner, Shared};
+use crate::telemetry::label::{Action, Cache, Dropped, Lookup, Refused, Served, Transport, Verdict};
+use crate::validate::Status;
+use crate::wire::query::{Fault, NAME_BUFFER, Unanswerable, Unusual};
+use crate::wire::{Name, Parsed, Query, Question, Rcode, Rtype};
+
+/// EDE "Prohibited": the client is not on the access list (RFC 8914 section 4.19).
+const EDE_PROHIBITED: u16 = 18;
+
+/// The future of a resolution.
+pub type Resolving<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+
+/// Whatever turns a question into an outcome. The program gives [`crate::resolve`]'s resolver.
+pub trait Resolve: Send + Sync + 'static {
+    /// Resolves one question within the budget of one client query.
+    fn resolve(&self, question: Question, asked: Asked) -> Resolving<'_>;
+}
+
+/// What a reload may change; swapped as a whole, so that no query sees half of it.
+#[derive(Clone)]
+pub struct Rules {
+    /// The networks that are served.
+    pub acl: Acl,
+    /// Networks that the rate limit leaves alone: private ones, whose addresses cannot be forged from outside.
+    pub unlimited: Acl,
+    /// Others get no answer instead of REFUSED.
+    pub silent: bool,
+    /// Longest UDP answer in octets.
+    pub udp_payload: u16,
+    /// The rate limit.
+    pub rate: Arc<RateLimit>,
+    /// Server cookies.
+    pub cookies: Cookies,
+    /// The judge of names.
+    pub policy: Arc<dyn Policy>,
+    /// Idle timeout told to stream clients that ask (RFC 7828).
+    pub stream_idle: Duration,
+}
+
+/// The time of one batch of packets, read once.
+#[derive(Debug, Clone, Copy)]
+pub struct Now {
+    /// Since the service's start.
+    pub monotonic: Duration,
+    /// Seconds since 1970, as the machine has it.
+    pub wall: u64,
+    /// The same for policy: 0 where the clock is not trusted, and nothing ends.
+    pub trusted_wall: u64,
+}
+
+impl Now {
+    /// Whole seconds since the service's start: the cache's time.
+    fn seconds(&self) -> u32 {
+        self.monotonic.as_secs() as u32
+    }
+}
+
+/// One packet as it came in.
+#[derive(Debug, Clone, Copy)]
+pub struct Packet<'a> {
+    /// Its octets.
+    pub bytes: &'a [u8],
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// How.
+    pub transport: Transport,
+    /// It was longer than the room for it.
+    pub cut: bool,
+}
+
+/// What the fast half made of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The answer is written.
+    Reply(Served),
+    /// An error is written, for which no latency is counted.
+    Error,
+    /// No answer; it is counted.
+    Dropped,
+    /// The slow half has to go on.
+    Slow(Why),
+}
+
+/// Why the fast half passed a query on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The name is judged and not in the cache.
+    Miss(Verdict),
+    /// Judging it may wait for the disk.
+    Disk,
+}
+
+/// An answer, or the decision to give none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The octets to send.
+    Reply(Vec<u8>),
+    /// Nothing.
+    Silence,
+}
+
+/// Everything that an answer depends on, shared by all listeners.
+pub struct Service {
+    rules: ArcSwap<Rules>,
+    cache: AnswerCache,
+    resolver: Arc<dyn Resolve>,
+    clock: Arc<SystemClock>,
+    counters: Shared,
+}
+
+impl Service {
+    /// A service; `cache_bytes` bounds the answer cache.
+    pub fn new(rules: Rules, cache_bytes: usize, resolver: Arc<dyn Resolve>, clock: Arc<SystemClock>, counters: Shared) -> Service {
+        Service { rules: ArcSwap::from_pointee(rules), cache: AnswerCache::new(cache_bytes), resolver, clock, counters }
+    }
+
+    /// The rules in force, for one batch.
+    pub fn rules(&self) -> Guard<Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// Changes the rules: packets read from now on follow the new ones.
+    pub fn change_rules(&self, change: impl Fn(&mut Rules)) {
+        self.rules.rcu(|rules| {
+            let mut rules = Rules::clone(rules);
+            change(&mut rules);
+            rules
+        });
+    }
+
+    /// The answer cache, to be looked at, resized and purged.
+    pub fn cache(&self) -> &AnswerCache {
+        &self.cache
+    }
+
+    /// The time, for one batch.
+    pub fn now(&self) -> Now {
+        let wall = self.clock.wall();
+        Now { monotonic: self.clock.now(), wall, trusted_wall: if wall >= self.clock.floor() { wall } else { 0 } }
+    }
+
+    /// Counters for tasks.
+    pub(super) fn counters(&self) -> &Shared {
+        &self.counters
+    }
+
+    /// Answers one packet of any transport, however long it takes.
+    pub async fn answer(&self, packet: &Packet<'_>) -> Answer {
+        let (now, mut out) = (self.now(), Vec::with_capacity(512));
+        let step = self.answer_now(&self.rules.load(), packet, &now, &mut out, &self.counters);
+        match step {
+            Step::Reply(served) => self.counters.latency(served, self.clock.now().saturating_sub(now.monotonic)),
+            Step::Error => {}
+            Step::Dropped => return Answer::Silence,
+            Step::Slow(why) => return self.answer_slowly(packet, why, now.monotonic).await,
+        }
+        Answer::Reply(out)
+    }
+
+    /// The fast half. Writes into `out`, which has room for the longest answer of the transport, and counts into `counters`.
+    pub fn answer_now<O: Owner>(&self, rules: &Rules, packet: &Packet<'_>, now: &Now, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {
+        let mut buffer = NAME_BUFFER;
+        let parsed = match Unanswerable::source(packet.from) {
+            Some(reason) => Parsed::Unanswerable(reason),
+            None if packet.cut => Parsed::Fault(Fault::TooLong),
+            None => Query::parse(packet.bytes, &mut buffer),
+        };
+        let query = match parsed {
+            Parsed::Unanswerable(reason) => {
+                counters.dropped(match reason {
+                    Unanswerable::Short => Dropped::Malformed,
+                    Unanswerable::Response => Dropped::Response,
+                    Unanswerable::PortZero | Unanswerable::Source => Dropped::BadSource,
+                });
+                return Step::Dropped;
+            }
+            Parsed::Fault(fault) => Err(fault),
+            Parsed::Query(query) => Ok(query),
+        };
+        counters.query(packet.transport, query.as_ref().map_or(Rtype(0), |query| query.rtype));
+        if let Err(step) = admit(rules, packet, &query, now, out, counters) {
+            return step;
+        }
+        let query = match query {
+            Ok(query) => query,
+            Err(fault) => return refuse_fault(rules, packet, fault, now, out, counters),
+        };
+        let terms = match terms(rules, packet, &query, now) {
+            Ok(terms) => terms,
+            Err(limited) => return limit(limited, &query, out, counters),
+        };
+        if let Some((rcode, ede)) = query.unusual.and_then(Unusual::error) {
+            counters.refused(match query.unusual {
+                Some(Unusual::NotRecursive) => Refused::NoRecursion,
+                _ => Refused::NotServed,
+            });
+            respond::error(out, &query, rcode, ede);
+            counters.response(rcode, Verdict::None);
+            return Step::Error;
+        }
+        self.answer_known(rules, packet, &query, &terms, now, out, counters, false)
+    }
+
+    /// Policy and cache, for a question that has been let in.
+    #[allow(clippy::too_many_arguments, reason = "one call of one function cut in two, so that the slow half can call the second")]
+    fn answer_known<O: Owner>(
+        &self,
+        rules: &Rules,
+        packet: &Packet<'_>,
+        query: &Query<'_>,
+        terms: &Terms,
+        now: &Now,
+        out: &mut Vec<u8>,
+        counters: &Counters<O>,
+        may_wait: bool,
+    ) -> Step {
+        let judge = |name: &[u8]| rules.policy.judge(name, packet.from.ip(), now.trusted_wall, may_wait);
+        let verdict = match judge(query.name()) {
+            Judgement::Pass(verdict, list) => {
+                if let Some((list, action)) = list.zip(passed(verdict)) {
+                    counters.action(list, action);
+                }
+                verdict
+            }
+            Judgement::Block(block) => return block_answer(query, &block, terms, out, counters),
+            Judgement::WouldWait => return Step::Slow(Why::Disk),
+        };
+        if query.unusual.is_some() {
+            return Step::Slow(Why::Miss(verdict));
+        }
+        let Some(hit) = self.cache.find(&key(query, query.checking_disabled()), now.seconds()) else {
+            counters.lookup(Cache::Answer, Lookup::Miss);
+            return Step::Slow(Why::Miss(verdict));
+        };
+        counters.lookup(Cache::Answer, Lookup::Hit);
+        match judge_entry(&hit, rules.policy.generation(now.trusted_wall), judge) {
+            Judgement::Pass(..) => {}
+            Judgement::Block(block) => return block_answer(query, &block, terms, out, counters),
+            Judgement::WouldWait => return Step::Slow(Why::Disk),
+        }
+        let body = hit.body();
+        respond::answer(out, query, &body, hit.age(now.seconds()), terms);
+        count_answer(out, body.rcode, body.ede, verdict, counters);
+        Step::Reply(Served::Hit)
+    }
+
+    /// The slow half: everything that may wait. `started` is when the packet came in.
+    pub async fn answer_slowly(&self, packet: &Packet<'_>, why: Why, started: Duration) -> Answer {
+        let mut buffer = NAME_BUFFER;
+        let Parsed::Query(query) = Query::parse(packet.bytes, &mut buffer) else { return Answer::Silence };
+        let now = self.now();
+        let rules = self.rules.load_full();
+        // It has been let in already: what is asked again here only makes the cookie, and is not charged twice.
+        let terms = unlimited_terms(&rules, packet, &query, &now);
+        let mut out = Vec::with_capacity(512);
+        let verdict = match why {
+            Why::Miss(verdict) => verdict,
+            Why::Disk => match self.blocking(|| self.answer_known(&rules, packet, &query, &terms, &now, &mut out, &self.counters, true)) {
+                Step::Slow(Why::Miss(verdict)) => verdict,
+                Step::Reply(served) => {
+                    self.counters.latency(served, self.clock.now().saturating_sub(started));
+                    return Answer::Reply(out);
+                }
+                _ => Verdict::Allowed,
+            },
+        };
+        let Ok(name) = Name::from_wire(query.name()) else { return Answer::Silence };
+        let question = Question::new(name, query.rtype);
+        let asked = Asked { checking_disabled: query.checking_disabled() };
+        let outcome = self.resolver.resolve(question.clone(), asked).await;
+        self.counters.status(outcome.status);
+
+        // Rules may have changed meanwhile; the latest count.
+        let (rules, now) = (self.rules.load_full(), self.now());
+        let encoding = respond::encode(&question, &outcome, query.dnssec_ok());
+        let targets = targets(&question, &outcome);
+        let generation = rules.policy.generation(now.trusted_wall);
+        let judge_targets = || {
+            let judged = targets.iter().map(|t| rules.policy.judge(t.wire(), packet.from.ip(), now.trusted_wall, true));
+            judged.filter_map(|judgement| if let Judgement::Block(block) = judgement { Some(block) } else { None }).next()
+        };
+        let blocked = if targets.is_empty() { None } else { self.blocking(judge_targets) };
+        if query.unusual.is_none() && !outcome.stale {
+            let bogus_data = asked.checking_disabled && matches!(outcome.status, Status::Bogus(_) | Status::Indeterminate);
+            let facts = Facts {
+                ttl: outcome.ttl,
+                validation_failure: !asked.checking_disabled && matches!(outcome.status, Status::Bogus(_)),
+                targets: &targets,
+                // The answer itself is kept, block or no block: the hit is judged again under the rules of its day.
+                judged: blocked.is_none().then_some(generation),
+            };
+            self.cache.insert(&key(&query, bogus_data), &encoding.body(), &facts, now.seconds());
+        }
+        let took = self.clock.now().saturating_sub(started);
+        if let Some(block) = blocked {
+            block_answer(&query, &block, &terms, &mut out, &self.counters);
+            self.counters.latency(Served::Blocked, took);
+        } else {
+            let body = encoding.body();
+            respond::answer(&mut out, &query, &body, 0, &terms);
+            count_answer(&out, body.rcode, body.ede, verdict, &self.counters);
+            self.counters.latency(Served::Miss, took);
+        }
+        Answer::Reply(out)
+    }
+
+    /// SERVFAIL for a query that will not be resolved.
+    pub(super) fn overloaded(&self, bytes: &[u8], out: &mut Vec<u8>) {
+        let mut buffer = NAME_BUFFER;
+        if let Parsed::Query(query) = Query::parse(bytes, &mut buffer) {
+            respond::error(out, &query, Rcode::SERVFAIL, None);
+            self.counters.refused(Refused::Overload);
+            self.counters.response(Rcode::SERVFAIL, Verdict::None);
+        }
+    }
+
+    /// Runs what may wait for the disk, without holding up other tasks where the runtime has other threads.
+    fn blocking<T>(&self, work: impl FnOnce() -> T) -> T {
+        match tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor()) {
+            Ok(tokio::runtime::RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+            _ => work(),
+        }
+    }
+}
+
+/// The ACL. Whoever is not on it gets REFUSED, limited in rate, or silence; what he sent does not matter.
+fn admit<O: Owner>(
+    rules: &Rules,
+    packet: &Packet<'_>,
+    query: &Result<Query<'_>, Fault>,
+    now: &Now,
+    out: &mut Vec<u8>,
+    counters: &Counters<O>,
+) -> Result<(), Step> {
+    if rules.acl.contains(packet.from.ip()) {
+        return Ok(());
+    }
+    if rules.silent {
+        counters.dropped(Dropped::Acl);
+        return Err(Step::Dropped);
+    }
+    if rules.rate.charge(packet.from.ip(), Kind::Error, now.monotonic) != Limited::Pass {
+        counters.dropped(Dropped::RateLimit);
+        return Err(Step::Dropped);
+    }
+    match query {
+        Ok(query) => respond::error(out, query, Rcode::REFUSED, Some(EDE_PROHIBITED)),
+        Err(_) => respond::fault(out, packet.bytes, Rcode::REFUSED),
+    }
+    counters.refused(Refused::Acl);
+    counters.response(Rcode::REFUSED, Verdict::None);
+    Err(Step::Error)
+}
+
+/// The error for a packet that is no readable question.
+fn refuse_fault<O: Owner>(rules: &Rules, packet: &Packet<'_>, fault: Fault, now: &Now, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {
+    let from = packet.from.ip();
+    if !rules.unlimited.contains(from) && rules.rate.charge(from, Kind::Error, now.monotonic) != Limited::Pass {
+        counters.dropped(Dropped::RateLimit);
+        return Step::Dropped;
+    }
+    respond::fault(out, packet.bytes, fault.rcode());
+    counters.refused(if fault == Fault::Opcode { Refused::NotServed } else { Refused::Malformed });
+    counters.response(fault.rcode(), Verdict::None);
+    Step::Error
+}
+
+/// Rate limit and cookie: what the answer may be, or how the client is limited.
+fn terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Result<Terms, Limited> {
+    let from = packet.from.ip();
+    let presented = query.opt.and_then(|opt| opt.cookie).and_then(|cookie| rules.cookies.check(cookie, from, now.wall as u32));
+    // A stream or a cookie of ours shows that the address is not forged.
+    let proven = packet.transport == Transport::Tcp || presented.is_some_and(|p| p.valid);
+    if !proven && !rules.unlimited.contains(from) {
+        match rules.rate.charge(from, Kind::Answer, now.monotonic) {
+            Limited::Pass => {}
+            limited => return Err(limited),
+        }
+    }
+    Ok(Terms { cookie: presented.map(|p| p.reply), ..transport_terms(rules, packet, query) })
+}
+
+fn unlimited_terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Terms {
+    let cookie = query.opt.and_then(|opt| opt.cookie);
+    let presented = cookie.and_then(|cookie| rules.cookies.check(cookie, packet.from.ip(), now.wall as u32));
+    Terms { cookie: presented.map(|p| p.reply), ..transport_terms(rules, packet, query) }
+}
+
+fn transport_terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>) -> Terms {
+    match packet.transport {
+        Transport::Udp => Terms { limit: query.udp_limit(rules.udp_payload), cookie: None, keepalive: None },
+        Transport::Tcp => {
+            let tenths = u16::try_from(rules.stream_idle.as_millis() / 100).unwrap_or(u16::MAX);
+            Terms { limit: MESSAGE_MAX, cookie: None, keepalive: Some(tenths) }
+        }
+    }
+}
+
+fn limit<O: Owner>(limited: Limited, query: &Query<'_>, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {
+    if limited == Limited::Slip {
+        respond::truncated(out, query, &Terms { limit: 0, cookie: None, keepalive: None });
+        counters.truncated();
+        counters.response(Rcode::NOERROR, Verdict::None);
+        return Step::Error;
+    }
+    counters.dropped(Dropped::RateLimit);
+    Step::Dropped
+}
+
+fn key<'a>(query: &Query<'a>, checking_disabled: bool) -> Key<'a> {
+    Key { name: query.name(), rtype: query.rtype, dnssec_ok: query.dnssec_ok(), checking_disabled }
+}
+
+/// Judges the stored targets again where the rules have changed since.
+fn judge_entry<'p>(entry: &Entry, generation: u64, judge: impl Fn(&[u8]) -> Judgement<'p>) -> Judgement<'p> {
+    let pass = Judgement::Pass(Verdict::Allowed, None);
+    if entry.is_judged(generation) {
+        return pass;
+    }
+    for target in entry.targets() {
+        match judge(target) {
+            Judgement::Pass(..) => {}
+            other => return other,
+        }
+    }
+    entry.set_judged(generation);
+    pass
+}
+
+fn block_answer<O: Owner>(query: &Query<'_>, block: &Block<'_>, terms: &Terms, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {
+    respond::blocked(out, query, &Blocked { answer: block.answer, ttl: block.ttl, text: &block.text }, terms);
+    let forged = out[7] > 0;
+    let (rcode, action) = match block.answer {
+        respond::BlockAnswer::Nxdomain => (Rcode::NXDOMAIN, Action::Nxdomain),
+        respond::BlockAnswer::Null if forged => (Rcode::NOERROR, Action::Null),
+        respond::BlockAnswer::Sinkhole(..) if forged => (Rcode::NOERROR, Action::Sinkhole),
+        _ => (Rcode::NOERROR, Action::Nodata),
+    };
+    counters.response(rcode, block.verdict);
+    if let Some(list) = block.list {
+        counters.action(list, action);
+    }
+    if query.opt.is_some() {
+        counters.ede(if forged { 4 } else { 15 });
+    }
+    Step::Reply(Served::Blocked)
+}
+
+/// Counts an answer that has been written.
+fn count_answer<O: Owner>(out: &[u8], rcode: Rcode, ede: &[u8], verdict: Verdict, counters: &Counters<O>) {
+    const TC: u8 = 2;
+    if out[2] & TC != 0 {
+        counters.truncated();
+    }
+    counters.response(rcode, verdict);
+    if let [_, _, _, _, high, low, ..] = *ede {
+        counters.ede(u16::from_be_bytes([high, low]));
+    }
+}
+
+/// What to count about a list whose name was let through nevertheless.
+fn passed(verdict: Verdict) -> Option<Action> {
+    match verdict {
+        Verdict::AllowListed | Verdict::ExceptionAllow => Some(Action::Allow),
+        Verdict::Protected => Some(Action::Protect),
+        _ => None,
+    }
+}
+
+/// The names that the answer leads to beside the one asked, in order.
+fn targets(question: &Question, outcome: &Outcome) -> Vec<Name> {
+    let mut targets: Vec<Name> = Vec::new();
+    for set in outcome.answer.iter().filter(|set| set.rtype == Rtype::CNAME && question.rtype != Rtype::CNAME) {
+        if let Some(target) = set.target().filter(|target| *target != question.name && !targets.contains(target)) {
+            targets.push(target);
+        }
+    }
+    targets
+}
