@@ -229,3 +229,32 @@ fn nsd_gives_the_same_answers_from_the_same_zone_files() {
     runtime.block_on(running.stop());
     std::fs::remove_dir_all(directory).unwrap();
 }
+
+/// The product must not know the internet that it is tested on. Who may import the lab is for tests/layers.rs; this looks for names.
+#[test]
+fn nothing_outside_the_lab_and_the_demo_knows_a_lab_name() {
+    let (_, internet) = internet();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let own = ["lab", "cli/demo", "cli/demo.rs"].iter().any(|p| path == root.join(p));
+            match path.is_dir() {
+                _ if own => {}
+                true => directories.push(path),
+                false => files.push(path),
+            }
+        }
+    }
+    assert!(files.len() > 20);
+    // Without the word that the seed puts in front: `-ecdsa.post`.
+    let own_names = internet.zones().iter().map(|z| z.apex().to_string()).filter(|n| n.matches('.').count() == 2);
+    let labels: Vec<String> = own_names.map(|n| n[n.find('-').unwrap_or(0)..].trim_end_matches('.').to_owned()).collect();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let known = labels.iter().find(|label| text.contains(label.as_str()));
+        assert_eq!(known, None, "{} knows a name of the lab", file.display());
+    }
+}

@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "the lab writes its zone files")]
 
 pub mod answer;
+pub mod demo;
 pub mod fault;
 mod keys;
 mod plan;
@@ -31,6 +32,11 @@ pub use zone::{Denial, Nsec3, Signing, Zone};
 
 use crate::wire::{Name, Rtype};
 
+/// Real phishing hosts; their domains are served here as they were on the Internet.
+fn scam_hosts() -> impl Iterator<Item = &'static str> {
+    include_str!("phishing-sample.txt").lines().filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
 /// A question worth asking, and what a validating resolver must answer.
 #[derive(Debug, Clone)]
 pub struct Telling {
@@ -49,6 +55,7 @@ pub struct Telling {
 /// The whole miniature internet, not yet served.
 #[derive(Debug)]
 pub struct Internet {
+    seed: seed::Seed,
     zones: Vec<Arc<Zone>>,
     hosts: Vec<Host>,
     questions: Vec<Telling>,
@@ -74,6 +81,11 @@ impl Internet {
     /// Questions with the answers that a validating resolver must give.
     pub fn questions(&self) -> &[Telling] {
         &self.questions
+    }
+
+    /// What a validating resolver must answer to this question; `None` where the plan says nothing about it.
+    pub fn telling(&self, name: &Name, rtype: Rtype) -> Option<&Telling> {
+        self.questions.iter().find(|q| q.name == *name && q.rtype == rtype)
     }
 
     /// Names and addresses of the root servers.

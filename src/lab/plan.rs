@@ -187,7 +187,13 @@ const QUESTIONS: &[(&str, Rtype, Shape, &str)] = &[
     ("no.such.name", Rtype::AAAA, Shape::NxDomain, "no such name, three labels down"),
 ];
 
-fn below(labels: &str, apex: &Name) -> Name {
+/// The name that a seed gives to the leaf zone of this label.
+pub(super) fn leaf_name(seed: &Seed, label: &str, tld: &str) -> Name {
+    let word = *seed.child("words").child(label).child(tld).stream().pick(WORDS);
+    format!("{word}-{label}.{tld}").parse().expect("lab names are names")
+}
+
+pub(super) fn below(labels: &str, apex: &Name) -> Name {
     labels
         .rsplit('.')
         .filter(|l| !l.is_empty())
@@ -214,10 +220,18 @@ struct Draft {
     seed: Seed,
     /// Name servers of the zone, by index of their hosts.
     servers: Vec<usize>,
-    /// Whether the parent gives the addresses of servers inside the zone.
-    glue: bool,
-    /// Whether the standard questions are asked about it.
-    standard: bool,
+    asked: Asked,
+}
+
+/// Which questions are asked about a zone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// One name that does not exist.
+    Edges,
+    /// Those of [`QUESTIONS`].
+    Standard,
+    /// Those that [`Plan::extra`] holds.
+    Nothing,
 }
 
 /// The map while it is drawn.
@@ -257,7 +271,7 @@ impl Plan {
             }
         }
         let signing = signing.map(|(algorithm, chain)| Signing::new(algorithm, chain.denial(&mut seed.child("denial").stream())));
-        self.drafts.push(Draft { zone, signing, fault, seed, servers, glue: true, standard: false });
+        self.drafts.push(Draft { zone, signing, fault, seed, servers, asked: Asked::Edges });
         self.drafts.last_mut().expect("just pushed")
     }
 
@@ -266,8 +280,7 @@ impl Plan {
     }
 
     fn leaf_name(&self, label: &str, tld: &str) -> Name {
-        let word = *self.seed.child("words").child(label).child(tld).stream().pick(WORDS);
-        format!("{word}-{label}.{tld}").parse().expect("lab names are names")
+        leaf_name(&self.seed, label, tld)
     }
 
     /// The closest zone strictly above `name`.
@@ -290,11 +303,37 @@ impl Plan {
             let servers = named.map(|(i, manners)| self.host(below(&format!("ns{}", i + 1), &apex), *manners)).collect();
             let draft = self.zone(apex, leaf.signing, leaf.fault, servers);
             fill(&mut draft.zone, &mut draft.seed.child("contents").stream());
-            draft.standard = true;
+            draft.asked = Asked::Standard;
         }
         self.draw_children();
         self.draw_glueless();
+        self.draw_scams();
         self.draw_aliases();
+    }
+
+    /// Unsigned zones for the domains of real phishing hosts, all on one host, so that the names resolve where nothing blocks them.
+    fn draw_scams(&mut self) {
+        let registry = self.host(below("registry", &Name::root()), Good);
+        let hoster = self.host(below("hoster", &Name::root()), Good);
+        for host in super::scam_hosts() {
+            let domain = psl::domain_str(host).unwrap_or(host);
+            let apex: Name = domain.parse().expect("the sample holds names");
+            let tld = apex.suffix(1);
+            if self.drafts.iter().all(|d| *d.zone.apex() != tld) {
+                self.zone(tld, Some((Ed25519, Chain::Nsec)), None, vec![registry]);
+            }
+            if self.drafts.iter().all(|d| *d.zone.apex() != apex) {
+                let draft = self.zone(apex.clone(), None, None, vec![hoster]);
+                draft.asked = Asked::Nothing;
+                draft.zone.add(&apex, Rtype::A, rdata::a(documentation_v4(&mut draft.seed.child("apex").stream())));
+            }
+            let name: Name = host.parse().expect("the sample holds names");
+            let draft = self.draft(&apex);
+            let address = documentation_v4(&mut draft.seed.child(host).stream());
+            draft.zone.add(&name, Rtype::A, rdata::a(address));
+            let expect = Expect::answer(Shape::Positive, Security::Insecure, &[]);
+            self.extra.push((name, Rtype::A, expect, "a phishing host that nothing blocks".to_owned()));
+        }
     }
 
     /// Zones below a leaf on the leaf's own server: the cut is seen in DS and SOA only.
@@ -309,7 +348,7 @@ impl Plan {
             let servers = self.draft(&parent).servers.clone();
             let draft = self.zone(below(label, &parent), signing, fault, servers);
             fill(&mut draft.zone, &mut draft.seed.child("contents").stream());
-            draft.standard = true;
+            draft.asked = Asked::Standard;
         }
     }
 
@@ -325,7 +364,7 @@ impl Plan {
             }
             let draft = self.zone(apex, signing, None, vec![server]);
             fill(&mut draft.zone, &mut draft.seed.child("contents").stream());
-            draft.standard = true;
+            draft.asked = Asked::Standard;
         }
     }
 
@@ -339,6 +378,7 @@ impl Plan {
         let expired = target(self, "www", "expired", "post");
         let nothing = target(self, "nothing", "rsa", "org");
         let dead = target(self, "www", "refused", "post");
+        let scam = super::scam_hosts().next().expect("the sample is not empty").parse().expect("the sample holds names");
         let (moved, away) = (target(self, "", "rsa", "org"), target(self, "", "plain", "post"));
         let zone = &mut self.zone(apex.clone(), Some((EcdsaP256, Chain::Nsec)), None, vec![server]).zone;
         let mut alias = |owner: &str, rtype, to: &Name| zone.add(&below(owner, &apex), rtype, rdata::name(to));
@@ -347,6 +387,7 @@ impl Plan {
         alias("expired", Rtype::CNAME, &expired);
         alias("nothing", Rtype::CNAME, &nothing);
         alias("dead", Rtype::CNAME, &dead);
+        alias("offer", Rtype::CNAME, &scam);
         for (step, next) in [("hop1", "hop2"), ("hop2", "hop3"), ("hop3", "secure")] {
             alias(step, Rtype::CNAME, &below(next, &apex));
         }
@@ -363,6 +404,7 @@ impl Plan {
             ("insecure", insecure, "an alias from a signed zone into an unsigned one"),
             ("expired", Expect::bogus(&[7]), "an alias from a signed zone into a broken one"),
             ("nothing", nxdomain, "an alias to a name that does not exist"),
+            ("offer", insecure, "an alias to a phishing host that nothing blocks"),
             ("dead", Expect::unreachable(), "an alias into a zone that nobody serves"),
             ("hop1", secure, "four aliases in a row"),
             ("x.any", secure, "an alias from a wildcard"),
@@ -383,14 +425,13 @@ impl Plan {
             if let Some(signing) = draft.signing.clone() {
                 draft.zone.sign(signing, draft.fault, &draft.seed, now);
             }
-            let (apex, ds, servers, glue) = (draft.zone.apex().clone(), draft.zone.ds().to_vec(), draft.servers.clone(), draft.glue);
+            let (apex, ds, servers) = (draft.zone.apex().clone(), draft.zone.ds().to_vec(), draft.servers.clone());
             let Some(parent) = self.parent_of(&apex) else { continue };
             let zone = &mut self.drafts[parent].zone;
             for server in servers {
                 let host = &self.hosts[server];
                 zone.add(&apex, Rtype::NS, rdata::name(&host.name));
                 if let IpAddr::V4(address) = host.address
-                    && glue
                     && host.name.is_at_or_below(&apex)
                 {
                     zone.add(&host.name, Rtype::A, rdata::a(address));
@@ -431,10 +472,10 @@ impl Plan {
         for draft in &self.drafts {
             let apex = draft.zone.apex();
             let about = draft.fault.map_or_else(|| self.about(draft), |f| f.words().to_owned());
-            for (owner, rtype, shape, why) in QUESTIONS.iter().filter(|_| draft.standard) {
+            for (owner, rtype, shape, why) in QUESTIONS.iter().filter(|_| draft.asked == Asked::Standard) {
                 out.push((below(owner, apex), *rtype, self.expect(draft, *shape), format!("{about}: {why}")));
             }
-            if let Some(parent) = self.parent_of(apex).map(|i| &self.drafts[i]) {
+            if let Some(parent) = self.parent_of(apex).map(|i| &self.drafts[i]).filter(|_| draft.asked != Asked::Nothing) {
                 let shape = match parent.zone.rrset(apex, Rtype::DS) {
                     Some(_) => Shape::Positive,
                     // An opted-out delegation has no NSEC3 of its own, only a span over it.
@@ -443,7 +484,7 @@ impl Plan {
                 };
                 out.push((apex.clone(), Rtype::DS, self.expect(parent, shape), format!("{about}: the DS in its parent")));
             }
-            if !draft.standard {
+            if draft.asked == Asked::Edges {
                 let expect = self.expect(draft, Shape::NxDomain);
                 out.push((below("nothing.no-such-zone", apex), Rtype::A, expect, format!("{apex}: no such name")));
             }
@@ -480,7 +521,7 @@ impl Plan {
             .collect();
         let root_hosts = self.hosts.iter().filter(|h| h.zones.iter().any(|z| z.apex().is_root()));
         let roots = root_hosts.map(|h| (h.name.clone(), vec![h.address])).collect();
-        Internet { zones, hosts: self.hosts, questions, roots }
+        Internet { seed: self.seed, zones, hosts: self.hosts, questions, roots }
     }
 }
 
