@@ -30,6 +30,7 @@ pub mod lab;
 pub mod listen;
 #[cfg(feature = "server")]
 pub mod outbound;
+pub mod policy;
 pub mod resolve;
 pub mod respond;
 #[cfg(feature = "server")]

@@ -2,7 +2,7 @@
 //!
 //! [`parse`] reads the formats, [`protected`] holds back names that must not be blocked, [`build`] writes a `.plist`, [`file`] opens one
 //! and looks names up: a Bloom filter in RAM ([`filter`]) says "certainly not" for almost every name, and every maybe is confirmed
-//! exactly against a checksummed block of the file. What a verdict follows from a listing is for `policy` to say.
+//! exactly against a checksummed block of the file. [`store`] keeps the versions a box has taken. What a verdict follows from a listing is for `policy` to say.
 //! Not here: client groups, RPZ triggers other than names.
 
 pub mod build;
@@ -13,9 +13,11 @@ pub mod format;
 pub mod key;
 pub mod parse;
 pub mod protected;
+pub mod store;
 
 mod block;
 mod details;
+pub(crate) mod durable;
 mod hot;
 #[cfg(test)]
 pub(crate) mod scratch;

@@ -1,0 +1,530 @@
+//! The lists a box has taken: each version a file, one of them in force, older ones kept to go back to.
+//!
+//! ```text
+//! DIR/ID/0000000000000012.plist   a version
+//! DIR/ID/current                  the serial in force; writing it is the moment a push counts
+//! SERIALS                         the highest serial ever accepted of each list: kept apart, it survives the loss of DIR
+//! ```
+//! A push is streamed to a file of its own, verified whole, synced and renamed before `current` names it, so a power loss leaves the
+//! state before or after. At start a damaged version is passed over for the newest sound one, and [`Store::warnings`] says so.
+//! Signatures are checked before a list comes here; what a list would newly block is the impact gate's.
+#![allow(clippy::disallowed_methods, reason = "the store owns its files")]
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::build::is_id;
+use super::durable::{self, UNFINISHED};
+use super::file::{BlockReader, HOT_BYTES, List, Manifest, OpenError, Waiting};
+use super::format::MAX_FILE;
+
+/// Versions kept of each list, unless told otherwise.
+pub const KEEP: usize = 5;
+/// Most lists in force at once: each costs a filter probe per query and its filter in RAM.
+pub const MAX_LISTS: usize = 16;
+/// Largest serial: ten digits fewer than what would need care when written.
+pub const MAX_SERIAL: u64 = 9_999_999_999_999_999;
+
+/// Settings of the store.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Directory of the lists; made if missing (mode 0700).
+    pub directory: PathBuf,
+    /// File with the highest serials. Not in `directory`, so that losing that does not open the door to old lists.
+    pub serials: PathBuf,
+    /// Versions kept of each list, the one in force included; at least 2, or there is nothing to go back to.
+    pub keep: usize,
+    /// Octets of blocks kept in RAM for each list in force.
+    pub hot_bytes: usize,
+}
+
+impl Settings {
+    /// The usual places below a state directory.
+    pub fn below(state: &Path) -> Settings {
+        Settings { directory: state.join("lists"), serials: state.join("serials.json"), keep: KEEP, hot_bytes: HOT_BYTES }
+    }
+}
+
+/// Why a list is not taken. What was in force goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The serial is not above the highest ever accepted.
+    #[error("list {id} serial {serial} is not newer than {highest}, the highest accepted here")]
+    NotNewer {
+        /// The list.
+        id: String,
+        /// Its serial.
+        serial: u64,
+        /// The highest accepted.
+        highest: u64,
+    },
+    /// Its `not_before` lies ahead.
+    #[error("list {id} is not valid before {not_before} (seconds since 1970)")]
+    NotYetValid {
+        /// The list.
+        id: String,
+        /// From when.
+        not_before: u64,
+    },
+    /// Its `expires` has passed.
+    #[error("list {id} expired at {expires} (seconds since 1970)")]
+    Expired {
+        /// The list.
+        id: String,
+        /// Since when.
+        expires: u64,
+    },
+    /// It has dates and the clock cannot judge them.
+    #[error("list {id} has dates, and the clock is not trusted yet")]
+    ClockUntrusted {
+        /// The list.
+        id: String,
+    },
+    /// Longer than any list may be.
+    #[error("{length} octets are more than a list may have ({MAX_FILE})")]
+    TooLarge {
+        /// Stated or found.
+        length: u64,
+    },
+    /// Fewer octets came than were announced.
+    #[error("the list ended after {found} of {stated} octets")]
+    CutShort {
+        /// Announced.
+        stated: u64,
+        /// Came.
+        found: u64,
+    },
+    /// No sound list file.
+    #[error("the file is no sound list")]
+    Unsound(#[source] OpenError),
+    /// Its id cannot be a file name, or its serial is too large.
+    #[error("list id {id:?} or serial {serial} cannot be used")]
+    BadIdentity {
+        /// The list.
+        id: String,
+        /// Its serial.
+        serial: u64,
+    },
+    /// More lists than a box takes.
+    #[error("{MAX_LISTS} lists are in force already")]
+    TooManyLists,
+    /// The disk is full.
+    #[error("the disk is full")]
+    DiskFull,
+    /// The file system said no.
+    #[error("cannot store the list")]
+    Io(#[source] io::Error),
+    /// There is no such version to go back to.
+    #[error("there is no {} version of list {id} to go back to", if serial.is_some() { "such" } else { "older" })]
+    NoSuchVersion {
+        /// The list.
+        id: String,
+        /// The serial asked for.
+        serial: Option<u64>,
+    },
+}
+
+impl Refusal {
+    /// Label for metrics, logs and JSON, in snake case.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Refusal::NotNewer { .. } => "not_newer",
+            Refusal::NotYetValid { .. } => "not_yet_valid",
+            Refusal::Expired { .. } => "expired",
+            Refusal::ClockUntrusted { .. } => "clock_untrusted",
+            Refusal::TooLarge { .. } => "too_large",
+            Refusal::CutShort { .. } => "cut_short",
+            Refusal::Unsound(_) => "unsound",
+            Refusal::BadIdentity { .. } => "bad_identity",
+            Refusal::TooManyLists => "too_many_lists",
+            Refusal::DiskFull => "disk_full",
+            Refusal::Io(_) => "io",
+            Refusal::NoSuchVersion { .. } => "no_such_version",
+        }
+    }
+
+    /// What somebody can do about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Refusal::NotNewer { .. } => {
+                "build the list with a higher --serial; to go back to a kept version use `postern blocklist rollback`"
+            }
+            Refusal::NotYetValid { .. } => "push it again then, or check the clock",
+            Refusal::Expired { .. } => "get a newer version from whoever publishes the list, or check the clock",
+            Refusal::ClockUntrusted { .. } => "wait for the clock to be set, or set it",
+            Refusal::TooLarge { .. } => "split the list",
+            Refusal::CutShort { .. } => "push it again",
+            Refusal::Unsound(_) => "build the list again with `postern blocklist build`, or fetch it again",
+            Refusal::BadIdentity { .. } => "build the list again with a usable --id and --serial",
+            Refusal::TooManyLists => "merge lists, or remove one",
+            Refusal::DiskFull => "free some space in the state directory",
+            Refusal::Io(_) => "look at the state directory and the system log",
+            Refusal::NoSuchVersion { .. } => "see `postern blocklist versions`",
+        }
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Refusal {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusal::DiskFull,
+            _ => Refusal::Io(error),
+        }
+    }
+}
+
+/// Something found wrong at start that did not stop it.
+#[derive(Debug, thiserror::Error)]
+pub enum Warning {
+    /// A version cannot be used; another serves if there is one.
+    #[error("list {id} serial {serial} is damaged{}", served.map_or_else(|| ": NOTHING of this list is blocked".to_owned(), |s| format!(", serial {s} serves")))]
+    Damaged {
+        /// The list.
+        id: String,
+        /// The version.
+        serial: u64,
+        /// The version that serves instead.
+        served: Option<u64>,
+        /// What is wrong with it.
+        #[source]
+        error: OpenError,
+    },
+    /// The file with the highest serials cannot be read or written; those of the versions at hand count.
+    #[error("the file of highest serials cannot be read or written: {0}")]
+    Serials(String),
+}
+
+/// A version that is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// The list.
+    pub id: String,
+    /// Its serial.
+    pub serial: u64,
+    /// Length of the file, in octets.
+    pub file_bytes: u64,
+    /// Whether it is in force.
+    pub active: bool,
+    /// Entries and build time; `None` where the file cannot be read.
+    pub known: Option<(u64, u64)>,
+}
+
+/// A step of taking a list, in order; drills stop after each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Created,
+    Written,
+    Verified,
+    Renamed,
+    Named,
+    Noted,
+    Pruned,
+}
+
+type Drill<'a> = &'a mut dyn FnMut(Step) -> io::Result<()>;
+
+/// The store. One process owns it (the state directory is locked); one thread at a time changes it.
+pub struct Store {
+    settings: Settings,
+    reader: Arc<dyn BlockReader>,
+    lists: BTreeMap<String, Arc<List>>,
+    highest: BTreeMap<String, u64>,
+    warnings: Vec<Warning>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("directory", &self.settings.directory).field("lists", &self.lists).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store and the lists in force; damaged ones are replaced by the newest sound version and reported.
+    ///
+    /// # Errors
+    /// Only where the directory cannot be made or read.
+    pub fn open(settings: Settings) -> io::Result<Store> {
+        Store::open_with(settings, Arc::new(Waiting))
+    }
+
+    /// As [`Store::open`], with the reader that lists read their blocks by.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(settings: Settings, reader: Arc<dyn BlockReader>) -> io::Result<Store> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.directory)?;
+        let mut store = Store { settings, reader, lists: BTreeMap::new(), highest: BTreeMap::new(), warnings: Vec::new() };
+        match fs::read(&store.settings.serials) {
+            Ok(octets) => match serde_json::from_slice(&octets) {
+                Ok(highest) => store.highest = highest,
+                Err(error) => store.warnings.push(Warning::Serials(error.to_string())),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => store.warnings.push(Warning::Serials(error.to_string())),
+        }
+        let mut ids: Vec<String> = Vec::new();
+        for entry in fs::read_dir(&store.settings.directory)? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().ok();
+            if name.as_ref().is_some_and(|n| n.ends_with(UNFINISHED)) {
+                fs::remove_file(entry.path())?;
+            } else if entry.file_type()?.is_dir() {
+                ids.extend(name.filter(|id| is_id(id)));
+            }
+        }
+        ids.sort();
+        ids.truncate(MAX_LISTS);
+        let noted = store.highest.clone();
+        ids.iter().try_for_each(|id| store.start(id))?;
+        // A push that counted, but whose serial was not noted before the power went.
+        if store.highest != noted
+            && let Err(error) = store.note_serials()
+        {
+            store.warnings.push(Warning::Serials(error.to_string()));
+        }
+        Ok(store)
+    }
+
+    /// Sweeps up after a crash and opens the version in force of one list, or the newest sound one.
+    fn start(&mut self, id: &str) -> io::Result<()> {
+        let directory = self.settings.directory.join(id);
+        let current = fs::read_to_string(directory.join("current")).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        for entry in fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(UNFINISHED) {
+                fs::remove_file(&path)?;
+            }
+        }
+        let highest = self.highest.entry(id.to_owned()).or_default();
+        let mut serials = serials(&directory)?;
+        match current {
+            // A version above both was renamed, but its push never counted.
+            Some(current) => {
+                *highest = (*highest).max(current);
+                let counted = *highest;
+                for serial in serials.extract_if(.., |s| *s > counted) {
+                    fs::remove_file(version_path(&directory, serial))?;
+                }
+            }
+            None => *highest = serials.iter().copied().fold(*highest, u64::max),
+        }
+        serials.sort_unstable_by_key(|&s| (Some(s) != current, std::cmp::Reverse(s)));
+        let (mut damaged, mut served) = (Vec::new(), None);
+        for serial in serials {
+            match self.load(&version_path(&directory, serial)) {
+                Ok(list) => {
+                    self.lists.insert(id.to_owned(), Arc::new(list));
+                    served = Some(serial);
+                    break;
+                }
+                Err(error) => damaged.push((serial, error)),
+            }
+        }
+        let id = id.to_owned();
+        self.warnings.extend(damaged.into_iter().map(|(serial, error)| Warning::Damaged { id: id.clone(), serial, served, error }));
+        Ok(())
+    }
+
+    fn load(&self, path: &Path) -> Result<List, OpenError> {
+        let list = List::open_file(File::open(path)?, self.reader.clone(), self.settings.hot_bytes)?;
+        list.verify()?;
+        Ok(list)
+    }
+
+    /// The lists in force, by id.
+    pub fn lists(&self) -> Vec<Arc<List>> {
+        self.lists.values().cloned().collect()
+    }
+
+    /// The list in force with this id.
+    pub fn current(&self, id: &str) -> Option<&Arc<List>> {
+        self.lists.get(id)
+    }
+
+    /// What was found wrong at start.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
+    }
+
+    /// The highest serial ever accepted of a list; 0 where there was none.
+    pub fn highest(&self, id: &str) -> u64 {
+        self.highest.get(id).copied().unwrap_or(0)
+    }
+
+    /// Takes a list of `length` octets from `input` and puts it in force. `now` is in seconds since 1970, `None` where the clock is not
+    /// trusted. Returns when everything is on the disk; who serves then swaps to [`Store::lists`].
+    ///
+    /// # Errors
+    /// The reason it is not taken; files and lists in force are then as before.
+    pub fn accept(&mut self, input: &mut dyn Read, length: u64, now: Option<u64>) -> Result<Arc<List>, Refusal> {
+        let arriving = self.settings.directory.join(format!("arriving{UNFINISHED}"));
+        let result = self.take(&arriving, input, length, now, &mut |_| Ok(()));
+        if result.is_err() {
+            let _ = fs::remove_file(&arriving);
+        }
+        result
+    }
+
+    fn take(
+        &mut self,
+        arriving: &Path,
+        input: &mut dyn Read,
+        length: u64,
+        now: Option<u64>,
+        drill: Drill<'_>,
+    ) -> Result<Arc<List>, Refusal> {
+        if length > MAX_FILE {
+            return Err(Refusal::TooLarge { length });
+        }
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(arriving)?;
+        drill(Step::Created)?;
+        let found = io::copy(&mut input.take(length), &mut file)?;
+        if found != length {
+            return Err(Refusal::CutShort { stated: length, found });
+        }
+        file.flush()?;
+        drill(Step::Written)?;
+        let list = List::open_file(file, self.reader.clone(), self.settings.hot_bytes).map_err(unsound)?;
+        self.entitled(list.manifest(), now)?;
+        list.verify().map_err(unsound)?;
+        drill(Step::Verified)?;
+        let (id, serial) = (list.manifest().id.clone(), list.manifest().serial);
+        let directory = self.settings.directory.join(&id);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        File::open(arriving)?.sync_all()?;
+        fs::rename(arriving, version_path(&directory, serial))?;
+        durable::sync_directory(&version_path(&directory, serial))?;
+        durable::sync_directory(&directory)?;
+        drill(Step::Renamed)?;
+        let list = self.put_in_force(&id, serial, list, drill)?;
+        self.prune(&id)?;
+        drill(Step::Pruned)?;
+        Ok(list)
+    }
+
+    /// Whether a list with this manifest may be taken at all.
+    fn entitled(&self, manifest: &Manifest, now: Option<u64>) -> Result<(), Refusal> {
+        let (id, serial) = (manifest.id.clone(), manifest.serial);
+        if !is_id(&id) || serial > MAX_SERIAL {
+            return Err(Refusal::BadIdentity { id, serial });
+        }
+        let highest = self.highest(&id);
+        if serial <= highest && (highest > 0 || self.lists.contains_key(&id)) {
+            return Err(Refusal::NotNewer { id, serial, highest });
+        }
+        if !self.lists.contains_key(&id) && self.lists.len() >= MAX_LISTS {
+            return Err(Refusal::TooManyLists);
+        }
+        match (manifest.not_before, manifest.expires, now) {
+            (None, None, _) => Ok(()),
+            (_, _, None) => Err(Refusal::ClockUntrusted { id }),
+            (Some(not_before), _, Some(now)) if now < not_before => Err(Refusal::NotYetValid { id, not_before }),
+            (_, Some(expires), Some(now)) if expires <= now => Err(Refusal::Expired { id, expires }),
+            _ => Ok(()),
+        }
+    }
+
+    fn put_in_force(&mut self, id: &str, serial: u64, list: List, drill: Drill<'_>) -> Result<Arc<List>, Refusal> {
+        durable::replace(&self.settings.directory.join(id).join("current"), serial.to_string().as_bytes())?;
+        drill(Step::Named)?;
+        // From here on the list is in force, whatever else fails.
+        let list = Arc::new(list);
+        self.lists.insert(id.to_owned(), list.clone());
+        let highest = self.highest.entry(id.to_owned()).or_default();
+        *highest = (*highest).max(serial);
+        self.note_serials()?;
+        drill(Step::Noted)?;
+        Ok(list)
+    }
+
+    fn note_serials(&self) -> io::Result<()> {
+        durable::replace(&self.settings.serials, &serde_json::to_vec(&self.highest)?)
+    }
+
+    /// Puts another kept version in force: `serial`, or the newest one older than the one in force. The highest serial stays.
+    ///
+    /// # Errors
+    /// Where there is none, or it is damaged; nothing has changed then.
+    pub fn rollback(&mut self, id: &str, serial: Option<u64>) -> Result<Arc<List>, Refusal> {
+        self.go_back(id, serial, &mut |_| Ok(()))
+    }
+
+    fn go_back(&mut self, id: &str, serial: Option<u64>, drill: Drill<'_>) -> Result<Arc<List>, Refusal> {
+        let missing = || Refusal::NoSuchVersion { id: id.to_owned(), serial };
+        let current = self.lists.get(id).map_or(u64::MAX, |l| l.manifest().serial);
+        let directory = self.settings.directory.join(id);
+        if !is_id(id) || !directory.is_dir() {
+            return Err(missing());
+        }
+        let kept = serials(&directory)?;
+        let target = match serial {
+            Some(serial) => kept.into_iter().find(|&s| s == serial),
+            None => kept.into_iter().filter(|&s| s < current).max(),
+        };
+        let target = target.ok_or_else(missing)?;
+        let list = self.load(&version_path(&directory, target)).map_err(unsound)?;
+        self.put_in_force(id, target, list, drill)
+    }
+
+    /// All kept versions, newest first within a list.
+    ///
+    /// # Errors
+    /// Where a directory cannot be read.
+    pub fn versions(&self) -> io::Result<Vec<Version>> {
+        let mut versions = Vec::new();
+        for (id, _) in self.highest.iter().filter(|(id, _)| is_id(id)) {
+            let directory = self.settings.directory.join(id);
+            let mut kept = if directory.is_dir() { serials(&directory)? } else { Vec::new() };
+            kept.sort_unstable_by_key(|&s| std::cmp::Reverse(s));
+            for serial in kept {
+                let path = version_path(&directory, serial);
+                let active = self.lists.get(id).is_some_and(|l| l.manifest().serial == serial);
+                let known = List::open(&path).ok().map(|l| (l.len(), l.manifest().created));
+                versions.push(Version { id: id.clone(), serial, file_bytes: fs::metadata(&path)?.len(), active, known });
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Removes the oldest versions above the number to keep; never the one in force.
+    fn prune(&self, id: &str) -> Result<(), Refusal> {
+        let directory = self.settings.directory.join(id);
+        let current = self.lists.get(id).map(|l| l.manifest().serial);
+        let mut kept = serials(&directory)?;
+        kept.sort_unstable_by_key(|&s| (Some(s) != current, std::cmp::Reverse(s)));
+        for serial in kept.into_iter().skip(self.settings.keep.max(2)) {
+            fs::remove_file(version_path(&directory, serial))?;
+        }
+        Ok(())
+    }
+}
+
+fn unsound(error: OpenError) -> Refusal {
+    match error {
+        OpenError::Io(error) => Refusal::from(error),
+        error => Refusal::Unsound(error),
+    }
+}
+
+fn version_path(directory: &Path, serial: u64) -> PathBuf {
+    directory.join(format!("{serial:016}.plist"))
+}
+
+/// Serials of the versions in a list's directory, in no order.
+fn serials(directory: &Path) -> io::Result<Vec<u64>> {
+    let mut serials = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let serial = name.to_str().and_then(|n| n.strip_suffix(".plist")).and_then(|n| n.parse::<u64>().ok());
+        serials.extend(serial.filter(|&s| s <= MAX_SERIAL));
+    }
+    Ok(serials)
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

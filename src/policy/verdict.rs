@@ -1,0 +1,191 @@
+//! What policy says of a name, and why: the one enum behind the EDE, the log line, the metric label and `postern why`.
+//!
+//! RFC 8914 section 4: code 15, Blocked, is an operator's block; code 4 takes its place where an address is forged, which is for the
+//! encoder to know. The texts name the list and the place in it, never a client and never an operator's note.
+
+use std::fmt::{self, Write as _};
+
+use super::engine::Engine;
+use crate::blocklist::Entry;
+use crate::blocklist::explain::Explanation;
+use crate::wire::edns::EDE_TEXT_MAX;
+use crate::wire::{Ede, Name};
+
+/// EDE code of every block (RFC 8914 section 4.16).
+pub const EDE_BLOCKED: u16 = 15;
+
+/// What policy says of a name. `Copy`: lists and exceptions are meant by their place in the [`Engine`] that said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// No rule reaches it: resolve.
+    Unlisted,
+    /// The box has data of its own for the name: answer from that.
+    Local,
+    /// An exception lets it through, whatever lists say.
+    ExceptionAllow {
+        /// Index of the exception.
+        exception: u32,
+    },
+    /// An exception blocks it.
+    ExceptionBlock {
+        /// Index of the exception.
+        exception: u32,
+    },
+    /// Blocking is switched off for a while: no list was asked.
+    BlockingOff,
+    /// A list blocks it, and the name is protected: let through.
+    Protected {
+        /// Index of the list.
+        list: u8,
+        /// The entry that does not count.
+        entry: Entry,
+    },
+    /// A list blocks it and another entry allows it: let through.
+    AllowListed {
+        /// Index of the list that allows it.
+        list: u8,
+        /// The entry that allows it.
+        entry: Entry,
+    },
+    /// A list blocks it.
+    BlockListed {
+        /// Index of the list.
+        list: u8,
+        /// The entry that blocks it.
+        entry: Entry,
+    },
+    /// A damaged list might have listed it: let through, and health is red.
+    Damaged,
+    /// Saying so needs the disk, and the caller may not wait: ask again where it may.
+    WouldWait,
+}
+
+impl Verdict {
+    /// Whether the name is answered with a block.
+    pub fn blocks(&self) -> bool {
+        matches!(self, Verdict::ExceptionBlock { .. } | Verdict::BlockListed { .. })
+    }
+
+    /// Whether a rule lets the name through by name, so that what it resolves to is not held against it.
+    pub fn exempts(&self) -> bool {
+        matches!(
+            self,
+            Verdict::Local
+                | Verdict::ExceptionAllow { .. }
+                | Verdict::BlockingOff
+                | Verdict::Protected { .. }
+                | Verdict::AllowListed { .. }
+        )
+    }
+
+    /// Label for metrics, logs and JSON, in snake case.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Verdict::Unlisted => "allowed",
+            Verdict::Local => "local",
+            Verdict::ExceptionAllow { .. } => "exception_allow",
+            Verdict::ExceptionBlock { .. } => "exception_block",
+            Verdict::BlockingOff => "blocking_off",
+            Verdict::Protected { .. } => "protected",
+            Verdict::AllowListed { .. } => "allow_listed",
+            Verdict::BlockListed { .. } => "blocked",
+            Verdict::Damaged => "list_damaged",
+            Verdict::WouldWait => "would_wait",
+        }
+    }
+
+    /// The text of the EDE: which list, which version, where in it. Written on the stack; empty where nothing is blocked.
+    pub fn text(&self, engine: &Engine) -> Text {
+        let mut text = Text::default();
+        // A text that is too long is cut; it is never needed to understand the code.
+        let _ = match self {
+            Verdict::ExceptionBlock { .. } => text.write_str("blocked by the operator of this resolver"),
+            Verdict::BlockListed { list, entry } => match engine.list(*list) {
+                Some(list) => {
+                    let manifest = list.manifest();
+                    let source = manifest.sources.get(usize::from(entry.source)).map_or("", |s| &s.name);
+                    write!(text, "blocked: list={} serial={} source={source} line={}", manifest.id, manifest.serial, entry.line)
+                }
+                None => text.write_str("blocked"),
+            },
+            _ => Ok(()),
+        };
+        text
+    }
+
+    /// The Extended DNS Error of a block; `None` where nothing is blocked.
+    pub fn ede(&self, engine: &Engine) -> Option<Ede> {
+        self.blocks().then(|| Ede::new(EDE_BLOCKED, self.text(engine).as_str().to_owned()))
+    }
+
+    /// When the verdict ends by itself, in seconds since 1970: the end of the entry or exception it rests on.
+    pub fn ends(&self, engine: &Engine) -> Option<u64> {
+        match self {
+            Verdict::AllowListed { entry, .. } | Verdict::BlockListed { entry, .. } | Verdict::Protected { entry, .. } => entry.expires,
+            Verdict::ExceptionAllow { exception } | Verdict::ExceptionBlock { exception } => engine.exception(*exception)?.until,
+            _ => None,
+        }
+    }
+
+    /// The verdict on `name` in words, for `postern why` and logs: first what holds, then what it rests on. May read the disk.
+    pub fn explain(&self, engine: &Engine, name: &Name) -> Vec<String> {
+        let listed = |list: u8, entry: &Entry| match engine.list(list) {
+            Some(list) => Explanation::of(list, name, entry).to_string(),
+            None => "a list that is no longer in force".to_owned(),
+        };
+        match self {
+            Verdict::Unlisted => vec!["no rule and no list names it".into()],
+            Verdict::Local => vec!["answered from this box's own records".into()],
+            Verdict::BlockingOff => vec![format!("blocking is off until {} (seconds since 1970)", engine.off_until())],
+            Verdict::ExceptionAllow { exception } | Verdict::ExceptionBlock { exception } => {
+                engine.exception(*exception).map_or_else(Vec::new, |e| vec![e.to_string()])
+            }
+            Verdict::Protected { list, entry } => {
+                let why = engine.protection(name, entry).map_or_else(String::new, |held| format!(" ({held})"));
+                vec![format!("it is protected{why}, so this does not count:"), listed(*list, entry)]
+            }
+            Verdict::AllowListed { list, entry } => vec!["an allow entry outranks the block:".into(), listed(*list, entry)],
+            Verdict::BlockListed { list, entry } => vec![listed(*list, entry)],
+            Verdict::Damaged => vec!["a list that may name it is damaged on disk; nothing is blocked by a damaged list".into()],
+            Verdict::WouldWait => vec!["the list has to be read from disk first".into()],
+        }
+    }
+}
+
+/// A short text on the stack, cut at [`EDE_TEXT_MAX`] octets.
+#[derive(Clone, Copy)]
+pub struct Text {
+    octets: [u8; EDE_TEXT_MAX],
+    length: usize,
+}
+
+impl Default for Text {
+    fn default() -> Text {
+        Text { octets: [0; EDE_TEXT_MAX], length: 0 }
+    }
+}
+
+impl Text {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.octets[..self.length]).expect("invariant: only whole characters are written")
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut end = text.len().min(EDE_TEXT_MAX - self.length);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.octets[self.length..self.length + end].copy_from_slice(&text.as_bytes()[..end]);
+        self.length += end;
+        if end == text.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
