@@ -17,7 +17,7 @@ use crate::cache::answer::{AnswerCache, Entry, Facts, Key};
 use crate::guard::ratelimit::Kind;
 use crate::guard::{Acl, Cookies, Limited, RateLimit};
 use crate::outbound::SystemClock;
-use crate::resolve::{Asked, Clock, Outcome};
+use crate::resolve::{Asked, Clock, Exchange, Outcome, Resolver};
 use crate::respond::{self, Blocked, MESSAGE_MAX, Terms};
 use crate::telemetry::count::{Counters, Owner, Shared};
 use crate::telemetry::label::{Action, Cache, Dropped, Lookup, Refused, Served, Transport, Verdict};
@@ -35,6 +35,12 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 pub trait Resolve: Send + Sync + 'static {
     /// Resolves one question within the budget of one client query.
     fn resolve(&self, question: Question, asked: Asked) -> Resolving<'_>;
+}
+
+impl<E: Exchange, C: Clock> Resolve for Arc<Resolver<E, C>> {
+    fn resolve(&self, question: Question, asked: Asked) -> Resolving<'_> {
+        Box::pin(async move { Resolver::resolve(self, &question, asked).await })
+    }
 }
 
 /// What a reload may change; swapped as a whole, so that no query sees half of it.
@@ -125,13 +131,13 @@ pub struct Service {
     rules: ArcSwap<Rules>,
     cache: AnswerCache,
     resolver: Arc<dyn Resolve>,
-    clock: Arc<SystemClock>,
+    clock: SystemClock,
     counters: Shared,
 }
 
 impl Service {
     /// A service; `cache_bytes` bounds the answer cache.
-    pub fn new(rules: Rules, cache_bytes: usize, resolver: Arc<dyn Resolve>, clock: Arc<SystemClock>, counters: Shared) -> Service {
+    pub fn new(rules: Rules, cache_bytes: usize, resolver: Arc<dyn Resolve>, clock: SystemClock, counters: Shared) -> Service {
         Service { rules: ArcSwap::from_pointee(rules), cache: AnswerCache::new(cache_bytes), resolver, clock, counters }
     }
 

@@ -103,7 +103,7 @@ fn bench() -> Bench {
         policy: policy.clone(),
         stream_idle: Duration::from_secs(10),
     };
-    let service = Service::new(rules, 1 << 20, resolver.clone(), Arc::new(SystemClock::new()), metrics.shared());
+    let service = Service::new(rules, 1 << 20, resolver.clone(), SystemClock::new(), metrics.shared());
     Bench { service: Arc::new(service), resolver, policy, metrics }
 }
 
@@ -568,7 +568,7 @@ fn the_wall_clock_below_its_floor_is_zero_for_policy() {
     assert!(!clock.wall_is_trusted());
     let resolver = Arc::new(Scripted { asked: AtomicUsize::new(0), gate: Semaphore::new(0) });
     let rules = Rules::clone(&bench().service.rules());
-    let service = Service::new(rules, 1 << 20, resolver, Arc::new(clock), Metrics::new().shared());
+    let service = Service::new(rules, 1 << 20, resolver, clock, Metrics::new().shared());
     assert_eq!(service.now().trusted_wall, 0);
     assert!(service.now().wall > 0);
 }

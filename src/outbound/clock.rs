@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place where the rooms' time comes from")]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,17 +14,17 @@ use crate::resolve::Clock;
 /// No correct clock shows an earlier time than the one this release was written at: 2026-11-20, in seconds since 1970.
 const RELEASED: u64 = 1_795_132_800;
 
-/// The machine's monotonic and wall clock.
-#[derive(Debug)]
+/// The machine's monotonic and wall clock. Clones are the same clock, with the same floor.
+#[derive(Debug, Clone)]
 pub struct SystemClock {
     start: Instant,
-    floor: AtomicU64,
+    floor: Arc<AtomicU64>,
 }
 
 impl SystemClock {
     /// A clock whose floor is the release date.
     pub fn new() -> SystemClock {
-        SystemClock { start: Instant::now(), floor: AtomicU64::new(RELEASED) }
+        SystemClock { start: Instant::now(), floor: Arc::new(AtomicU64::new(RELEASED)) }
     }
 
     /// Raises the floor to `seconds` since 1970 (a saved time, the date of an accepted list); a lower value changes nothing.
