@@ -61,6 +61,25 @@ fn a_wider_entry_replaces_a_narrower_one_and_the_first_of_equals_is_kept() {
     assert_eq!(shown, ["a.example. block", "b.example. block", "b.example. allow", "x.example. block"]);
 }
 
+/// The filter says maybe for one name in a thousand, below exact entries too; the list itself has to say no.
+#[test]
+fn a_maybe_below_an_exact_entry_is_not_a_listing() {
+    let scratch = Scratch::new();
+    let names: Vec<String> = (0..4000).map(|n| format!("host{n}.example")).collect();
+    let path = scratch.file("a.plist");
+    // One subtree entry with as many labels, so that the label masks do not answer alone.
+    build_texts(&path, &[(&names.join("\n"), EXACT), ("tree.example", Reading::default())], |_| ());
+    let list = List::open(&path).unwrap();
+    let mut maybes = 0;
+    for (n, name) in names.iter().enumerate() {
+        assert_eq!(listed(&list, name), Some((2, n as u32 + 1)));
+        let at_entry = Suffixes::of(&name.parse().unwrap());
+        maybes += usize::from(list.filter.maybe(at_entry.hash(2), Scope::Subtree));
+        assert_eq!(listed(&list, &format!("below.{name}")), None);
+    }
+    assert!(maybes > 0, "no maybe was met");
+}
+
 #[test]
 fn who_must_not_wait_is_told_so_until_the_block_is_in_ram() {
     let scratch = Scratch::new();

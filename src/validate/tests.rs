@@ -449,3 +449,39 @@ async fn an_explained_judgement_tells_every_step() {
     world.zone("post.").expiration = NOW - 1;
     assert_eq!(explained(&world).await.last().unwrap(), &("post.".to_string(), "post. DNSKEY".to_string(), "bogus"));
 }
+
+/// RFC 4035 section 5.2: a zone that is sound in itself, but signed by keys that the parent's DS does not name, is a forger's.
+#[tokio::test]
+async fn a_child_signed_by_keys_that_no_ds_names_is_bogus() {
+    for denying in [NSEC, nsec3()] {
+        let mut world = world(denying.clone());
+        let mut forged = Zone::signed_with("signed.post.", denying, vec![Key::ed25519(99)]);
+        forged.add("www.signed.post.", Rtype::A, &[203, 0, 113, 66]);
+        *world.zone("signed.post.") = forged;
+        let verdict = judged(&world, "www.signed.post", Rtype::A).await;
+        assert_eq!((verdict.status, verdict.ede[0].code), (bogus(Bogus::DnskeyMissing), 9));
+    }
+}
+
+/// RFC 4035 section 5.2: who cuts off the parent's server does not switch validation off.
+#[tokio::test]
+async fn a_ds_that_nobody_answers_for_is_bogus_not_insecure() {
+    let mut world = world(NSEC);
+    world.kill(question("signed.post", Rtype::DS));
+    assert_eq!(status(&world, "www.signed.post", Rtype::A).await, bogus(Bogus::NoKeys));
+}
+
+/// RFC 6840 section 4.1: the parent's own NSEC chain, whole and well signed, does not deny a name below its zone cut.
+#[tokio::test]
+async fn a_parents_chain_does_not_deny_a_childs_name() {
+    for denying in [NSEC, nsec3()] {
+        let mut world = world(denying);
+        let post = &world.zones[1];
+        let mut parents = post.chain();
+        parents.push(post.set(&name("post."), Rtype::SOA).unwrap());
+        world.tamper(question("www.signed.post", Rtype::A), move |r| {
+            (r.rcode, r.answer, r.authority) = (Rcode::NXDOMAIN, Vec::new(), parents.clone());
+        });
+        assert!(matches!(status(&world, "www.signed.post", Rtype::A).await, Status::Bogus(_)));
+    }
+}
