@@ -33,6 +33,8 @@ pub mod outbound;
 pub mod policy;
 pub mod resolve;
 pub mod respond;
+#[cfg(feature = "sensor")]
+pub mod sensor;
 #[cfg(feature = "server")]
 pub mod sys;
 #[cfg(feature = "server")]

@@ -25,6 +25,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("sys", &["wire"]),
     ("telemetry", &["wire", "validate", "resolve", "policy", "blocklist", "cache", "guard"]),
     ("lab", &["wire"]),
+    ("sensor", &["wire", "blocklist", "sys"]),
     ("plugin", &["wire", "policy", "resolve", "respond", "cache", "blocklist"]),
 ];
 

@@ -247,6 +247,13 @@ pub(crate) fn expand(message: &[u8], pos: &mut usize, out: &mut [u8; MAX_NAME]) 
 #[derive(Debug, Clone)]
 pub struct Labels<'a>(&'a [u8]);
 
+impl<'a> Labels<'a> {
+    /// The labels of a name in uncompressed wire form; ends where the form does.
+    pub fn new(wire: &'a [u8]) -> Labels<'a> {
+        Labels(wire)
+    }
+}
+
 impl<'a> Iterator for Labels<'a> {
     type Item = &'a [u8];
     fn next(&mut self) -> Option<&'a [u8]> {
@@ -254,7 +261,7 @@ impl<'a> Iterator for Labels<'a> {
         if len == 0 {
             return None;
         }
-        let label = &self.0[1..=len];
+        let label = self.0.get(1..=len)?;
         self.0 = &self.0[1 + len..];
         Some(label)
     }
@@ -301,10 +308,20 @@ fn label_at(wire: &[u8], start: u8) -> &[u8] {
 /// Presentation form with a final dot and `\DDD` escapes (RFC 1035 section 5.1, RFC 4343 section 2.1).
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() {
+        Spelled(self.labels()).fmt(f)
+    }
+}
+
+/// Presentation form of labels in the case they are in, which [`Name`] does not keep.
+#[derive(Debug, Clone)]
+pub struct Spelled<'a>(pub Labels<'a>);
+
+impl fmt::Display for Spelled<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.clone().next().is_none() {
             return f.write_str(".");
         }
-        for label in self.labels() {
+        for label in self.0.clone() {
             for &octet in label {
                 match octet {
                     b'.' | b'\\' | b'"' | b';' | b'(' | b')' | b'@' | b'$' => write!(f, "\\{}", char::from(octet))?,
