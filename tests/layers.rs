@@ -25,7 +25,7 @@ const NARROW: &[(&str, &[&str])] = &[
     ("sys", &["wire"]),
     ("telemetry", &["wire", "validate", "resolve", "policy", "blocklist", "cache", "guard"]),
     ("lab", &["wire"]),
-    ("sensor", &["wire", "blocklist", "sys"]),
+    ("sensor", &["wire", "guard", "blocklist", "sys"]),
     ("plugin", &["wire", "policy", "resolve", "respond", "cache", "blocklist"]),
 ];
 

@@ -82,6 +82,13 @@ pub enum Verb {
     },
     /// Ask a resolver, and show the answer with its reason
     Query(QueryArguments),
+    /// Watch DNS on the wire as a bystander
+    #[cfg(feature = "sensor")]
+    Sensor {
+        /// What to do
+        #[command(subcommand)]
+        verb: super::sensor::SensorVerb,
+    },
     /// Build lists of names to block, and look at them
     Blocklist {
         /// What to do

@@ -10,6 +10,8 @@ mod config;
 mod daemon;
 mod query;
 mod render;
+#[cfg(feature = "sensor")]
+mod sensor;
 mod shell;
 
 use std::ffi::OsString;
@@ -86,6 +88,8 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
         Verb::Nta { verb: NtaVerb::List { json } } => daemon::ntas(socket, json, out),
         Verb::Blocklist { verb } => blocklist::run(socket, verb, out),
         Verb::Query(arguments) => query::run(arguments, out),
+        #[cfg(feature = "sensor")]
+        Verb::Sensor { verb } => sensor::run(verb, out),
         Verb::Config { verb } => config::run(verb, out),
         Verb::Completions { shell } => shell::completions(shell, out),
         Verb::Man { folder } => shell::man(folder.as_deref(), out),

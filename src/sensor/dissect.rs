@@ -83,6 +83,20 @@ pub struct Counts {
     pub stream_holes: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.not_ip += other.not_ip;
+        self.unreadable += other.unreadable;
+        self.fragments += other.fragments;
+        self.contradictions += other.contradictions;
+        self.fragments_evicted += other.fragments_evicted;
+        self.streams_evicted += other.streams_evicted;
+        self.stream_holes += other.stream_holes;
+    }
+}
+
 /// Takes frames apart.
 #[derive(Debug)]
 pub struct Dissector {

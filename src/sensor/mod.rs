@@ -4,6 +4,7 @@
 //! responses, [`line`] writes them. Everything on the wire is hostile: every table has a size, every buffer a limit, and nothing here
 //! panics, whatever a frame says. Rooms and shell meet at [`Sensor`]. Not done: tunnels (GRE, VXLAN), DNS inside QUIC and TLS.
 
+pub mod bypass;
 pub mod dissect;
 mod ip;
 pub mod join;

@@ -103,7 +103,7 @@ impl<R: Read> Replay<R> {
     ///
     /// # Errors
     /// [`ReplayError`]; the frames before it were good.
-    pub fn next(&mut self) -> Result<Option<Frame<'_>>, ReplayError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, ReplayError> {
         match self.kind {
             Kind::Pcap { big, nanos, link } => self.next_record(big, nanos, link),
             Kind::PcapNg { .. } => self.next_block(),
@@ -272,14 +272,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn frames(file: &[u8]) -> (Vec<(Duration, LinkType, Vec<u8>)>, Option<ReplayError>) {
+    type Read = (Duration, LinkType, Vec<u8>);
+
+    fn frames(file: &[u8]) -> (Vec<Read>, Option<ReplayError>) {
         let mut out = Vec::new();
         let mut replay = match Replay::open(file) {
             Ok(replay) => replay,
             Err(error) => return (out, Some(error)),
         };
         loop {
-            match replay.next() {
+            match replay.next_frame() {
                 Ok(Some(frame)) => out.push((frame.at, frame.link, frame.bytes.to_vec())),
                 Ok(None) => return (out, None),
                 Err(error) => return (out, Some(error)),

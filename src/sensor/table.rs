@@ -51,6 +51,11 @@ impl<K: Copy + Eq + Hash, V> Table<K, V> {
         self.entries.get(key).map(|entry| &entry.value)
     }
 
+    /// All entries, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter().map(|(key, entry)| (key, &entry.value))
+    }
+
     /// Takes an entry out.
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         self.entries.remove(key).map(|entry| entry.value)
