@@ -136,7 +136,11 @@ fn either<T>(first: Result<T, Unproven>, second: impl FnOnce() -> Result<T, Unpr
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::validate::Limits;
+    use crate::validate::testzone::{Denying, Zone, name};
 
     /// RFC 4034 section 4.3: the example's bit map holds A, MX, RRSIG, NSEC and TYPE1234.
     #[test]
@@ -148,5 +152,180 @@ mod tests {
             assert_eq!(lists(&bitmaps, Rtype(rtype)), listed, "{rtype}");
         }
         assert!(!lists(&[0, 9, 1], Rtype::A));
+    }
+
+    /// What a name is to the zone `z.`, by looking at its data and at nothing else.
+    #[derive(Debug, PartialEq)]
+    enum Truth {
+        /// Below a zone cut or a DNAME: not the zone's to speak of.
+        Hidden,
+        Exists,
+        /// With the closest encloser.
+        Missing(Name),
+    }
+
+    fn has(zone: &Zone, owner: &Name, rtype: Rtype) -> bool {
+        zone.sets.get(owner).is_some_and(|types| types.contains_key(&rtype))
+    }
+
+    fn is_cut(zone: &Zone, owner: &Name) -> bool {
+        *owner != zone.apex && has(zone, owner, Rtype::NS)
+    }
+
+    fn truth(zone: &Zone, target: &Name) -> Truth {
+        let above: Vec<Name> = target.self_and_ancestors().skip(1).take_while(|n| n.is_at_or_below(&zone.apex)).collect();
+        if above.iter().any(|n| is_cut(zone, n) || has(zone, n, Rtype::DNAME)) {
+            Truth::Hidden
+        } else if zone.exists(target) {
+            Truth::Exists
+        } else {
+            Truth::Missing(above.into_iter().find(|n| zone.exists(n)).unwrap())
+        }
+    }
+
+    /// Whether the data at `owner`, which exists, has no `rtype`, and the zone may say so.
+    fn lacks(zone: &Zone, owner: &Name, rtype: Rtype) -> bool {
+        match rtype {
+            Rtype::DS if *owner == zone.apex => false,
+            Rtype::DS => !has(zone, owner, rtype) && (is_cut(zone, owner) || !has(zone, owner, Rtype::CNAME)),
+            _ if is_cut(zone, owner) => false,
+            _ => !has(zone, owner, rtype) && !has(zone, owner, Rtype::CNAME),
+        }
+    }
+
+    fn name_denied(zone: &Zone, target: &Name) -> bool {
+        matches!(truth(zone, target), Truth::Missing(encloser) if !zone.exists(&encloser.wildcard().unwrap()))
+    }
+
+    fn type_denied(zone: &Zone, target: &Name, rtype: Rtype) -> bool {
+        match truth(zone, target) {
+            Truth::Hidden => false,
+            Truth::Exists => lacks(zone, target, rtype),
+            Truth::Missing(encloser) => {
+                let wildcard = encloser.wildcard().unwrap();
+                zone.exists(&wildcard) && lacks(zone, &wildcard, rtype)
+            }
+        }
+    }
+
+    fn path() -> impl Strategy<Value = String> {
+        let label = prop_oneof![3 => Just("a"), 3 => Just("b"), 2 => Just("*"), 1 => Just("!"), 1 => Just("aa")];
+        proptest::collection::vec(label, 1..4).prop_map(|labels| labels.join(".") + ".z.")
+    }
+
+    fn zone(denying: Denying) -> impl Strategy<Value = Zone> {
+        let owned = proptest::collection::vec((path(), 0u8..6), 0..7);
+        owned.prop_map(move |owned| {
+            let mut zone = Zone::unsigned("z.");
+            zone.denying = denying.clone();
+            for (owner, kind) in owned {
+                // One kind of data a name, so that the zone is a legal one.
+                if !zone.sets.contains_key(&name(&owner)) {
+                    match kind {
+                        0 | 1 => zone.add(&owner, Rtype::A, &[192, 0, 2, 1]),
+                        2 => zone.add(&owner, Rtype::CNAME, name("else.where").wire()),
+                        3 => zone.add(&owner, Rtype::DNAME, name("else.where").wire()),
+                        4 => zone.add(&owner, Rtype::NS, name("ns.invalid").wire()),
+                        _ => zone.add(&owner, Rtype::NS, name("ns.invalid").wire()).add(&owner, Rtype::DS, &[0, 1, 8, 2, 0]),
+                    };
+                }
+            }
+            zone
+        })
+    }
+
+    const TYPES: [Rtype; 6] = [Rtype::A, Rtype::MX, Rtype::NS, Rtype::DS, Rtype::CNAME, Rtype::SOA];
+
+    /// Asks everything of `records`; `whole` says that they are the whole chain, so that what is true must be proven.
+    fn agrees(zone: &Zone, records: &[&Rrset], whole: bool, target: &Name) -> Result<(), TestCaseError> {
+        let work = Work::new(Limits { nsec3_rounds: u32::MAX, ..Limits::default() });
+        let mut proofs = Proofs::new(&zone.apex, records, 50, &work);
+        let fits = |proven: bool, so: bool| if whole { proven == so } else { so || !proven };
+        let proven = proofs.name(target);
+        prop_assert!(fits(proven == Ok(Proven::Fully), name_denied(zone, target)), "NXDOMAIN {target} {proven:?}");
+        for rtype in TYPES {
+            let proven = proofs.type_at(target, rtype);
+            prop_assert!(fits(proven == Ok(Proven::Fully), type_denied(zone, target, rtype)), "NODATA {target} {rtype} {proven:?}");
+        }
+        let reality = truth(zone, target);
+        for encloser in target.self_and_ancestors().skip(1).filter(|n| n.is_at_or_below(&zone.apex)) {
+            // A wildcard signature is what brings an encloser here: it and its wildcard exist.
+            if zone.own_names().contains(&encloser.wildcard().unwrap()) {
+                let proven = proofs.closer(target, &encloser);
+                prop_assert!(fits(proven == Ok(Proven::Fully), reality == Truth::Missing(encloser.clone())), "{target} *.{encloser}");
+            }
+        }
+        let insecure_cut = reality == Truth::Exists && is_cut(zone, target) && !has(zone, target, Rtype::DS);
+        let proven = proofs.ds(target);
+        prop_assert!(fits(proven == Ok(NoDs::InsecureCut), insecure_cut), "insecure cut {target} {proven:?}");
+        let hidden = reality == Truth::Hidden || is_cut(zone, target) || *target == zone.apex;
+        prop_assert!(fits(proven == Ok(NoDs::NotACut), !hidden), "no cut {target} {proven:?}");
+        Ok(())
+    }
+
+    fn salted() -> Denying {
+        Denying::Nsec3 { salt: vec![1], iterations: 1, opt_out: false }
+    }
+
+    proptest! {
+        /// RFC 4035 section 5.4: with the whole chain everything true is proven and nothing false; with a part of it nothing false.
+        #[test]
+        fn nsec_proves_what_the_zone_lacks_and_no_more(zone in zone(Denying::Nsec), target in path(), part in any::<u16>()) {
+            check(&zone, &name(&target), part)?;
+        }
+
+        /// RFC 5155 section 8: the same.
+        #[test]
+        fn nsec3_proves_what_the_zone_lacks_and_no_more(zone in zone(salted()), target in path(), part in any::<u16>()) {
+            check(&zone, &name(&target), part)?;
+        }
+
+        /// RFC 5155 section 9.2: nothing that rests on an opt-out span is proven beyond doubt, and a cut is never called none.
+        #[test]
+        fn opt_out_leaves_room_for_unsigned_delegations(
+            zone in zone(Denying::Nsec3 { salt: vec![], iterations: 0, opt_out: true }),
+            target in path(),
+        ) {
+            let (chain, target) = (zone.chain(), name(&target));
+            let records: Vec<&Rrset> = chain.iter().collect();
+            let work = Work::new(Limits::default());
+            let mut proofs = Proofs::new(&zone.apex, &records, 50, &work);
+            prop_assert_ne!(proofs.name(&target), Ok(Proven::Fully));
+            if name_denied(&zone, &target) {
+                prop_assert_eq!(proofs.name(&target), Ok(Proven::OptOut));
+            }
+            for rtype in TYPES {
+                let proven = proofs.type_at(&target, rtype);
+                prop_assert!(proven != Ok(Proven::Fully) || type_denied(&zone, &target, rtype), "{} {}", target, rtype);
+            }
+            if is_cut(&zone, &target) {
+                prop_assert_ne!(proofs.ds(&target), Ok(NoDs::NotACut));
+            }
+        }
+    }
+
+    fn check(zone: &Zone, target: &Name, part: u16) -> Result<(), TestCaseError> {
+        let chain = zone.chain();
+        agrees(zone, &chain.iter().collect::<Vec<_>>(), true, target)?;
+        let some: Vec<&Rrset> = chain.iter().enumerate().filter(|(i, _)| part >> (i % 16) & 1 == 1).map(|(_, set)| set).collect();
+        agrees(zone, &some, false, target)?;
+        for own in zone.sets.keys().filter(|n| !n.is_root()) {
+            agrees(zone, &some, false, own)?;
+        }
+        agrees(zone, &chain.iter().collect::<Vec<_>>(), true, &zone.apex)
+    }
+
+    /// CVE-2023-50868: a long name over many iterations stops at the limit.
+    #[test]
+    fn nsec3_work_is_bounded() {
+        let mut zone = Zone::unsigned("z.");
+        zone.denying = Denying::Nsec3 { salt: vec![7; 255], iterations: 50, opt_out: false };
+        let chain = zone.chain();
+        let work = Work::new(Limits::default());
+        let records: Vec<&Rrset> = chain.iter().collect();
+        let long = name(&("a.".repeat(120) + "z."));
+        assert_eq!(Proofs::new(&zone.apex, &records, 50, &work).name(&long), Err(Unproven::TooMuchWork));
+        assert!(work.nsec3_rounds() <= Limits::default().nsec3_rounds);
+        assert_eq!(Proofs::new(&zone.apex, &records, 50, &Work::new(Limits::default())).name(&name("a.z")), Ok(Proven::Fully));
     }
 }

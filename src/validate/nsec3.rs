@@ -201,3 +201,40 @@ impl Encloser {
         if self.opt_out { Proven::OptOut } else { Proven::Fully }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 5155 appendix A: the hashes of the example zone (salt aabbccdd, 12 iterations).
+    #[test]
+    fn names_hash_as_in_rfc_5155_appendix_a() {
+        for (name, expected) in [
+            ("example", "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom"),
+            ("a.example", "35mthgpgcu1qg68fab165klnsnk3dpvl"),
+            ("ns1.example", "2t7b4g4vsa5smi47k61mv5bv1a22bojr"),
+            ("*.w.example", "r53bq7cc2uvmubfu5ocmm6pers9tk9en"),
+            ("x.y.w.example", "2vptu5timamqttgl4luu9kg21e0aor3s"),
+        ] {
+            let hash = hash(&name.parse().unwrap(), &[0xaa, 0xbb, 0xcc, 0xdd], 12);
+            assert_eq!(BASE32_DNSSEC.encode(&hash), expected, "{name}");
+        }
+    }
+
+    fn record(flags: u8, algorithm: u8) -> Rrset {
+        let owner = Name::root().child(b"0p9mhaveqvm6t7vbl5lop2u3t2rp3tom").unwrap();
+        let rdata = [&[algorithm, flags, 0, 0, 0, 20][..], &[9; 20]].concat();
+        Rrset::new(owner, Rtype::NSEC3, 60, vec![rdata.into()])
+    }
+
+    /// RFC 5155 sections 8.1 and 8.2: unknown hashes and flags are ignored.
+    #[test]
+    fn records_of_unknown_hash_or_flags_are_ignored() {
+        let root = Name::root();
+        assert!(Nsec3::read(&root, &record(0, 1)).is_some());
+        assert!(Nsec3::read(&root, &record(1, 1)).is_some_and(|r| r.opt_out));
+        assert!(Nsec3::read(&root, &record(2, 1)).is_none());
+        assert!(Nsec3::read(&root, &record(0, 2)).is_none());
+        assert!(Nsec3::read(&"example".parse().unwrap(), &record(0, 1)).is_none(), "another zone's");
+    }
+}

@@ -232,3 +232,266 @@ fn check(
     }
     Err(reason)
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::BASE64;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::validate::Limits;
+    use crate::validate::testzone::{Denying, Key, NOW, TTL, Zone, at, name};
+
+    fn work() -> Work {
+        Work::new(Limits::default())
+    }
+
+    fn judge(set: &Rrset, zone: &Zone, work: &Work) -> Result<Verified, Bogus> {
+        let rdatas: Vec<Box<[u8]>> = zone.keys.iter().map(Key::rdata).collect();
+        let keys: Vec<Dnskey<'_>> = rdatas.iter().map(|r| Dnskey::read(r).unwrap()).collect();
+        verify(set, &zone.apex, &keys, at(NOW), work, crypto::is_known).map_err(|f| f.reason)
+    }
+
+    fn time(text: &str) -> u32 {
+        let digits: Vec<u64> = [0..4, 4..6, 6..8].into_iter().map(|r| text[r].parse().unwrap()).collect();
+        let (year, month, day) = (digits[0] as i64 - i64::from(digits[1] <= 2), digits[1] as i64, digits[2] as i64);
+        // Days since 1970 by the civil calendar, for dates after it.
+        let era_day = 365 * year + year / 4 - year / 100 + year / 400 + (153 * ((month + 9) % 12) + 2) / 5 + day - 719_469;
+        let clock: i64 = [(8..10, 3600), (10..12, 60), (12..14, 1)].into_iter().map(|(r, s)| text[r].parse::<i64>().unwrap() * s).sum();
+        (era_day * 86_400 + clock) as u32
+    }
+
+    /// The examples of the RFCs that define the algorithms: key, RRset, RRSIG fields, signature, one good moment.
+    struct Example {
+        section: &'static str,
+        zone: &'static str,
+        flags: u16,
+        algorithm: u8,
+        key: &'static str,
+        tag: u16,
+        owner: &'static str,
+        rtype: Rtype,
+        rdata: Vec<u8>,
+        times: [&'static str; 2],
+        signature: &'static str,
+    }
+
+    fn examples() -> Vec<Example> {
+        let mx = [&[0, 10][..], name("mail.example.com").wire()].concat();
+        let www = |section, algorithm, key, tag, times, signature| Example {
+            section,
+            zone: "example.net",
+            flags: if algorithm < 13 { 256 } else { 257 },
+            algorithm,
+            key,
+            tag,
+            owner: "www.example.net",
+            rtype: Rtype::A,
+            rdata: vec![192, 0, 2, if algorithm < 13 { 91 } else { 1 }],
+            times,
+            signature,
+        };
+        vec![
+            www(
+                "RFC 5702 6.2",
+                10,
+                "AwEAAdHoNTOW+et86KuJOWRDp1pndvwb6Y83nSVXXyLA3DLroROUkN6X0O6pnWnjJQujX/AyhqFDxj13tOnD9u/1kTg7cV6rklMrZDtJCQ5PCl/D7QNPsgVsMu1J2Q8gpMpztNFLpPBz1bWXjDtaR7ZQBlZ3PFY12ZTSncorffcGmhOL",
+                3740,
+                ["20000101000000", "20300101000000"],
+                "tsb4wnjRUDnB1BUi+t6TMTXThjVnG+eCkWqjvvjhzQL1d0YRoOe0CbxrVDYd0xDtsuJRaeUw1ep94PzEWzr0iGYgZBWm/zpq+9fOuagYJRfDqfReKBzMweOLDiNa8iP5g9vMhpuv6OPlvpXwm9Sa9ZXIbNl1MBGk0fthPgxdDLw=",
+            ),
+            www(
+                "RFC 6605 6.1",
+                13,
+                "GojIhhXUN/u4v54ZQqGSnyhWJwaubCvTmeexv7bR6edbkrSqQpF64cYbcB7wNcP+e+MAnLr+Wi9xMWyQLc8NAA==",
+                55648,
+                ["20100812100439", "20100909100439"],
+                "qx6wLYqmh+l9oCKTN6qIc+bw6ya+KJ8oMz0YP107epXAyGmt+3SNruPFKG7tZoLBLlUzGGus7ZwmwWep666VCw==",
+            ),
+            www(
+                "RFC 6605 6.2",
+                14,
+                "xKYaNhWdGOfJ+nPrL8/arkwf2EY3MDJ+SErKivBVSum1w/egsXvSADtNJhyem5RCOpgQ6K8X1DRSEkrbYQ+OB+v8/uX45NBwY8rp65F6Glur8I/mlVNgF6W/qTI37m40",
+                10771,
+                ["20100812102025", "20100909102025"],
+                "/L5hDKIvGDyI1fcARX3z65qrmPsVz73QD1Mr5CEqOiLP95hxQouuroGCeZOvzFaxsT8Glr74hbavRKayJNuydCuzWTSSPdz7wnqXL5bdcJzusdnI0RSMROxxwGipWcJm",
+            ),
+            Example {
+                section: "RFC 8080 6.1",
+                zone: "example.com",
+                flags: 257,
+                algorithm: 15,
+                key: "l02Woi0iS8Aa25FQkUd9RMzZHJpBoRQwAQEX1SxZJA4=",
+                tag: 3613,
+                owner: "example.com",
+                rtype: Rtype::MX,
+                rdata: mx,
+                times: ["20150729220000", "20150819220000"],
+                signature: "oL9krJun7xfBOIWcGHi7mag5/hdZrKWw15jPGrHpjQeRAvTdszaPD+QLs3fx8A4M3e23mRZ9VrbpMngwcrqNAg==",
+            },
+        ]
+    }
+
+    #[test]
+    fn the_examples_of_the_rfcs_verify_and_their_neighbours_do_not() {
+        for example in examples() {
+            let section = example.section;
+            let owner = name(example.owner);
+            let mut sig = example.rtype.0.to_be_bytes().to_vec();
+            sig.extend([example.algorithm, owner.label_count() as u8]);
+            sig.extend(3600u32.to_be_bytes());
+            let [inception, expiration] = example.times.map(time);
+            sig.extend(expiration.to_be_bytes());
+            sig.extend(inception.to_be_bytes());
+            sig.extend(example.tag.to_be_bytes());
+            sig.extend(name(example.zone).wire());
+            sig.extend(BASE64.decode(example.signature.as_bytes()).unwrap());
+            let key = [&example.flags.to_be_bytes()[..], &[3, example.algorithm], &BASE64.decode(example.key.as_bytes()).unwrap()].concat();
+            let key = Dnskey::read(&key).unwrap();
+            assert_eq!(key.tag(), example.tag, "{section}");
+            let mut set = Rrset::new(owner, example.rtype, 60, vec![example.rdata.into()]);
+            set.sigs.push(sig.into());
+            let judge = |set: &Rrset, now: u32| {
+                let verified = verify(set, &name(example.zone), &[key], at(u64::from(now)), &work(), crypto::is_known);
+                verified.map(|v| v.ttl_cap).map_err(|f| f.reason)
+            };
+            assert_eq!(judge(&set, inception), Ok(3600), "{section}");
+            assert_eq!(judge(&set, expiration - 7), Ok(7), "{section}");
+            assert_eq!(judge(&set, expiration + 1), Err(Bogus::SignatureExpired), "{section}");
+            assert_eq!(judge(&set, inception - 1), Err(Bogus::SignatureNotYetValid), "{section}");
+            *set.rdatas[0].last_mut().unwrap() ^= 1;
+            assert_eq!(judge(&set, inception), Err(Bogus::BadSignature), "{section}");
+        }
+    }
+
+    /// RFC 4034 section 3.1.5 with RFC 1982: times count around the clock, past 2106 as well.
+    #[test]
+    fn times_wrap_around_with_the_clock() {
+        let mut head = [0u8; 19];
+        let wrapped = |head: &[u8; 19], now: u64| Rrsig::read(head).unwrap().check_times(now);
+        head[8..12].copy_from_slice(&100u32.to_be_bytes());
+        head[12..16].copy_from_slice(&(u32::MAX - 100).to_be_bytes());
+        let turn = 1u64 << 32;
+        assert_eq!(wrapped(&head, turn), Ok(()));
+        assert_eq!(wrapped(&head, turn - 102), Err(Bogus::SignatureNotYetValid));
+        assert_eq!(wrapped(&head, turn + 101), Err(Bogus::SignatureExpired));
+        assert_eq!(Rrsig::read(&head).unwrap().note(turn).expiration, turn + 100);
+        assert_eq!(Rrsig::read(&head).unwrap().note(turn).inception, turn - 101);
+    }
+
+    /// RFC 4034 section 3.1.3: `*` does not count, fewer labels mean a wildcard, more are an error.
+    #[test]
+    fn the_labels_field_tells_of_the_wildcard() {
+        let zone = Zone::signed("example.", Denying::Nsec);
+        let signed = |owner: &str, labels| {
+            let mut set = Rrset::new(name(owner), Rtype::A, TTL, vec![[192, 0, 2, 1].into()]);
+            zone.sign(&mut set, labels);
+            set
+        };
+        let judged = |set: &Rrset| judge(set, &zone, &work()).map(|v| v.expanded_from);
+        assert_eq!(judged(&signed("a.b.example", 3)), Ok(None));
+        assert_eq!(judged(&signed("a.b.example", 2)), Ok(Some(name("b.example"))));
+        assert_eq!(judged(&signed("*.b.example", 2)), Ok(None));
+        assert_eq!(judged(&signed("a.b.example", 4)), Err(Bogus::BadSignature));
+        assert_eq!(judged(&signed("a.b.example", 0)), Err(Bogus::BadSignature), "a wildcard above the zone");
+    }
+
+    /// RFC 4034 section 2.1.1, RFC 5011 section 2.1: what may not sign has not signed.
+    #[test]
+    fn keys_without_the_zone_bit_and_revoked_keys_sign_nothing() {
+        for (flags, expected) in [(1, Bogus::NoZoneKeyBit), (0x181, Bogus::DnskeyMissing)] {
+            let mut key = Key::ed25519(1);
+            key.flags = flags;
+            let zone = Zone::signed_with("example.", Denying::Nsec, vec![key]);
+            assert_eq!(judge(&zone.set(&zone.apex, Rtype::SOA).unwrap(), &zone, &work()), Err(expected));
+        }
+    }
+
+    /// CVE-2023-50387: many keys of one tag times many signatures must not be tried in full.
+    #[test]
+    fn keytrap_ends_after_a_few_checks() {
+        let zone = Zone::signed("example.", Denying::Nsec);
+        let mut set = zone.set(&zone.apex, Rtype::SOA).unwrap();
+        let good = set.sigs[0].clone();
+        let own = zone.keys[0].rdata();
+        // Swapping two words of the key keeps its tag.
+        let collide = |i: usize| {
+            let mut key = own.clone();
+            key[4..].as_chunks_mut::<2>().0.swap(i % 16, (i / 16 + i + 1) % 16);
+            key
+        };
+        let rdatas: Vec<Box<[u8]>> = (0..200).map(collide).collect();
+        let keys: Vec<Dnskey<'_>> = rdatas.iter().map(|r| Dnskey::read(r).unwrap()).collect();
+        assert!(keys.iter().all(|k| k.tag() == zone.keys[0].tag()));
+        set.sigs = (0..200u8)
+            .map(|i| {
+                let mut sig = good.clone();
+                *sig.last_mut().unwrap() ^= i | 1;
+                sig
+            })
+            .collect();
+        let work = work();
+        let failed = verify(&set, &zone.apex, &keys, at(NOW), &work, crypto::is_known).unwrap_err();
+        assert_eq!(failed.reason, Bogus::TooMuchWork);
+        assert!(work.signatures() <= 4, "{}", work.signatures());
+        // One honest collision is survived.
+        set.sigs = vec![good];
+        let pair = [keys[1], Dnskey::read(&own).unwrap()];
+        assert!(pair[0] != pair[1] && verify(&set, &zone.apex, &pair, at(NOW), &work, crypto::is_known).is_ok());
+    }
+
+    fn case_of(wire: &[u8], upper: &[bool]) -> Vec<u8> {
+        let mut upper = upper.iter().cycle();
+        wire.iter().map(|o| if *upper.next().unwrap() { o.to_ascii_uppercase() } else { *o }).collect()
+    }
+
+    proptest! {
+        /// RFC 4034 sections 6.2 and 6.3: order, duplicates, TTL and the case of names do not matter; any other octet does.
+        #[test]
+        fn only_what_is_signed_matters(
+            hosts in proptest::collection::vec("[a-z]{1,6}(\\.[a-z]{1,3})?", 1..5),
+            upper in proptest::collection::vec(any::<bool>(), 7),
+            swap in any::<(usize, usize)>(),
+            flip in any::<(usize, usize)>(),
+            ttl in any::<u32>(),
+        ) {
+            let zone = Zone::signed("example.", Denying::Nsec);
+            let rdatas = hosts.iter().enumerate().map(|(i, h)| [&[0, i as u8][..], name(h).wire()].concat().into()).collect();
+            let mut set = Rrset::new(name("mail.example"), Rtype::MX, TTL, rdatas);
+            zone.sign(&mut set, 2);
+            set.ttl = ttl;
+            for rdata in &mut set.rdatas {
+                *rdata = [&rdata[..2], &case_of(&rdata[2..], &upper)].concat().into();
+            }
+            let count = set.rdatas.len();
+            set.rdatas.swap(swap.0 % count, swap.1 % count);
+            let twice = set.rdatas[0].to_ascii_lowercase().into();
+            set.rdatas.push(twice);
+            prop_assert!(judge(&set, &zone, &work()).is_ok());
+            let victim = &mut set.rdatas[flip.0 % count];
+            // The preference is octets, not a name: each of its bits counts.
+            victim[flip.1 % 2] ^= 0x20;
+            prop_assert_eq!(judge(&set, &zone, &work()), Err(Bogus::BadSignature));
+        }
+
+        #[test]
+        fn arbitrary_signatures_never_panic_and_never_verify(sig in proptest::collection::vec(any::<u8>(), 0..120), fit in any::<bool>()) {
+            let zone = Zone::signed("example.", Denying::Nsec);
+            let mut set = zone.set(&zone.apex, Rtype::SOA).unwrap();
+            let fitting = [&set.sigs[0][..27], &sig].concat();
+            set.sigs = vec![if fit { fitting } else { sig }.into()];
+            prop_assert!(judge(&set, &zone, &work()).is_err());
+        }
+    }
+
+    /// RFC 6840 section 5.1: names in NSEC keep their case when signed.
+    #[test]
+    fn an_nsec_is_signed_in_the_case_it_has() {
+        let zone = Zone::signed("example.", Denying::Nsec);
+        let mut set = Rrset::new(name("example"), Rtype::NSEC, TTL, vec![b"\x01A\x07example\x00\x00\x01\x40"[..].into()]);
+        zone.sign(&mut set, 1);
+        assert!(judge(&set, &zone, &work()).is_ok());
+        set.rdatas[0][1] = b'a';
+        assert_eq!(judge(&set, &zone, &work()), Err(Bogus::BadSignature));
+    }
+}

@@ -115,6 +115,12 @@ pub(super) struct Zone {
     pub(super) expiration: u64,
 }
 
+impl std::fmt::Debug for Zone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.sets.iter().map(|(owner, types)| (owner, types.keys().collect::<Vec<_>>()))).finish()
+    }
+}
+
 impl Zone {
     pub(super) fn unsigned(apex: &str) -> Zone {
         let apex = name(apex);
