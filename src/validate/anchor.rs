@@ -181,6 +181,7 @@ fn parse_record(line: usize, fields: &[String]) -> Result<(Name, Anchor), Anchor
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::validate::dnskey::{Dnskey, Ds};
 
     #[test]
     fn anchors_read_as_zone_file_lines() {
@@ -200,6 +201,25 @@ mod tests {
         assert!(matches!(Anchors::parse("a..b DS 1 8 2 00"), Err(AnchorError::Owner { .. })));
         assert!(matches!(Anchors::parse(". DS 1 8 2 ("), Err(AnchorError::OpenParenthesis { .. })));
         assert!(matches!(Anchors::parse(". DNSKEY 257 3 8 !"), Err(AnchorError::Field { .. })));
+    }
+
+    /// The built-in anchors against those of Debian's dns-root-data, as DS and as the keys that they are digests of.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a test reads the files of apt's dns-root-data")]
+    fn the_built_in_anchors_are_those_of_dns_root_data() {
+        let read = |path| std::fs::read_to_string(path).expect("install dns-root-data (apt-get install dns-root-data)");
+        assert_eq!(Anchors::parse(&read("/usr/share/dns/root.ds")).unwrap(), Anchors::builtin());
+        let keys = Anchors::parse(&read("/usr/share/dns/root.key")).unwrap();
+        let builtin = Anchors::builtin();
+        let (_, digests) = builtin.closest(&Name::root()).unwrap();
+        let (_, keys) = keys.closest(&Name::root()).unwrap();
+        assert_eq!(keys.len(), digests.len());
+        for digest in digests {
+            let Anchor::Ds(digest) = digest else { panic!("a DS") };
+            let digest = Ds::read(digest).unwrap();
+            let is_its_key = |a: &Anchor| matches!(a, Anchor::Dnskey(k) if digest.matches(&Name::root(), &Dnskey::read(k).unwrap()));
+            assert!(keys.iter().any(is_its_key), "{}", digest.tag);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::dnskey::{Dnskey, Ds, usable};
 use super::signature::{Failed, Rrsig, Verified, verify};
 use super::store::{Known, ZoneKeys};
 use super::{
-    Anchor, Anchors, Bogus, Insecurity, NegativeAnchors, NoReply, Reply, Settings, SignatureNote, Source, Status, Step, When, Work,
+    Anchor, Anchors, Bogus, Insecurity, Limits, NegativeAnchors, NoReply, Reply, Settings, SignatureNote, Source, Status, Step, When, Work,
 };
 use super::{crypto, store::ZoneStore};
 use crate::wire::{Name, Question, Rcode, Rrset, Rtype};
@@ -160,8 +160,8 @@ impl<'a, S: Source> Walk<'a, S> {
         }
         let ds: Vec<Ds<'_>> = anchors.iter().filter_map(|a| if let Anchor::Ds(r) = a { Ds::read(r) } else { None }).collect();
         let keys: Vec<Dnskey<'_>> = anchors.iter().filter_map(|a| if let Anchor::Dnskey(r) = a { Dnskey::read(r) } else { None }).collect();
-        let usable_ds = usable(&ds, |a| self.algorithm_counts(a));
-        if usable_ds.is_empty() && !keys.iter().any(|k| self.algorithm_counts(k.algorithm())) {
+        let usable_ds = usable(&ds, crypto::is_known);
+        if usable_ds.is_empty() && !keys.iter().any(|k| crypto::is_known(k.algorithm())) {
             return Standing::Insecure(Insecurity::UnsupportedAlgorithm, anchored.clone());
         }
         self.note(anchored, Question::new(anchored.clone(), Rtype::DNSKEY), None, Status::Secure, || {
@@ -180,7 +180,7 @@ impl<'a, S: Source> Walk<'a, S> {
         let Some(set) = reply.answer.iter().find(|s| s.rtype == Rtype::DNSKEY && s.owner == *zone) else {
             return self.broken(zone, subject, Bogus::DnskeyMissing, None);
         };
-        match self.entry_keys(set, ds, anchor_keys).and_then(|keys| self.verify(set, zone, &keys)) {
+        match entry_keys(set, ds, anchor_keys, self.work.limits()).and_then(|keys| self.verify(set, zone, &keys)) {
             Ok(verified) if verified.expanded_from.is_none() => {
                 let keys = Arc::new(ZoneKeys { zone: zone.clone(), rdatas: set.rdatas.clone() });
                 self.note(zone, subject, Some(verified.note), Status::Secure, || {
@@ -199,22 +199,6 @@ impl<'a, S: Source> Walk<'a, S> {
         }
     }
 
-    /// The keys of a DNSKEY RRset that a DS or an anchor names.
-    fn entry_keys<'k>(&self, set: &'k Rrset, ds: &[Ds<'_>], anchors: &[Dnskey<'_>]) -> Result<Vec<Dnskey<'k>>, Failed> {
-        let limits = self.work.limits();
-        let failed = |reason| Failed { reason, note: None };
-        if set.rdatas.len() > limits.keys_per_zone || ds.len() > limits.ds_per_zone {
-            return Err(failed(Bogus::TooMuchWork));
-        }
-        let keys = set.rdatas.iter().filter_map(|r| Dnskey::read(r));
-        let named: Vec<Dnskey<'k>> =
-            keys.filter(|k| anchors.iter().any(|a| a.rdata() == k.rdata()) || ds.iter().any(|d| d.matches(&set.owner, k))).collect();
-        if named.is_empty() {
-            return Err(failed(Bogus::DnskeyMissing));
-        }
-        Ok(named)
-    }
-
     fn judge_ds(&mut self, reply: &Reply, here: &ZoneKeys, name: &Name) -> Result<DsFinding, Failed> {
         let keys = here.keys();
         let subject = Question::new(name.clone(), Rtype::DS);
@@ -225,7 +209,7 @@ impl<'a, S: Source> Walk<'a, S> {
             }
             let ttl = set.ttl.min(verified.ttl_cap);
             let all: Vec<Ds<'_>> = set.rdatas.iter().filter_map(|r| Ds::read(r)).collect();
-            let counting = usable(&all, |a| self.algorithm_counts(a));
+            let counting = usable(&all, |a| self.ds_counts(a));
             let status = match (counting.is_empty(), all.iter().any(Ds::digest_is_supported)) {
                 (false, _) => Status::Secure,
                 (true, true) => Status::Insecure(Insecurity::UnsupportedAlgorithm),
@@ -295,10 +279,11 @@ impl<'a, S: Source> Walk<'a, S> {
     }
 
     pub(crate) fn verify(&self, set: &Rrset, zone: &Name, keys: &[Dnskey<'_>]) -> Result<Verified, Failed> {
-        verify(set, zone, keys, self.when, self.work, |a| self.algorithm_counts(a))
+        verify(set, zone, keys, self.when, self.work)
     }
 
-    fn algorithm_counts(&self, algorithm: u8) -> bool {
+    /// Whether a DS of this algorithm leads anywhere. An anchor of SHA-1 always does: it is the operator's own word.
+    fn ds_counts(&self, algorithm: u8) -> bool {
         crypto::is_known(algorithm) && (self.settings.sha1_signatures || !crypto::is_sha1(algorithm))
     }
 
@@ -345,6 +330,18 @@ impl<'a, S: Source> Walk<'a, S> {
             steps.push(Step { zone: zone.clone(), subject, signature, status, words: words() });
         }
     }
+}
+
+/// The keys of a DNSKEY RRset that a DS or an anchor names.
+pub(crate) fn entry_keys<'k>(set: &'k Rrset, ds: &[Ds<'_>], anchors: &[Dnskey<'_>], limits: &Limits) -> Result<Vec<Dnskey<'k>>, Failed> {
+    let failed = |reason| Failed { reason, note: None };
+    if set.rdatas.len() > limits.keys_per_zone || ds.len() > limits.ds_per_zone {
+        return Err(failed(Bogus::TooMuchWork));
+    }
+    let keys = set.rdatas.iter().filter_map(|r| Dnskey::read(r));
+    let is_named = |k: &Dnskey<'_>| anchors.iter().any(|a| a.rdata() == k.rdata()) || ds.iter().any(|d| d.matches(&set.owner, k));
+    let named: Vec<Dnskey<'k>> = keys.filter(is_named).collect();
+    if named.is_empty() { Err(failed(Bogus::DnskeyMissing)) } else { Ok(named) }
 }
 
 /// The denial records of a reply that have verified.

@@ -9,6 +9,9 @@ const ZONE_KEY: u16 = 0x0100;
 /// The REVOKE bit (RFC 5011 section 7).
 const REVOKED: u16 = 0x0080;
 
+/// The Secure Entry Point bit (RFC 4034 section 2.1.1).
+const SEP: u16 = 0x0001;
+
 /// A DNSKEY, borrowed from its RDATA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Dnskey<'a> {
@@ -44,6 +47,17 @@ impl<'a> Dnskey<'a> {
 
     pub(crate) fn is_revoked(&self) -> bool {
         self.flags() & REVOKED != 0
+    }
+
+    pub(crate) fn is_entry_point(&self) -> bool {
+        self.flags() & SEP != 0
+    }
+
+    /// The RDATA without the REVOKE bit: what the key was before it was revoked.
+    pub(crate) fn unrevoked(&self) -> Vec<u8> {
+        let mut rdata = self.rdata.to_vec();
+        rdata[1] &= !(REVOKED as u8);
+        rdata
     }
 
     /// Key tag (RFC 4034 appendix B; algorithm 1 with its own rule is not supported and so not special here).

@@ -22,6 +22,8 @@ mod judge;
 mod nsec;
 mod nsec3;
 pub mod nta;
+pub mod rollover;
+mod short_rsa;
 mod signature;
 pub mod status;
 mod store;
@@ -161,7 +163,8 @@ pub const NSEC3_ITERATIONS_MAX: u16 = 150;
 /// Settings of the validator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Validate DS and DNSKEY of algorithms 5 and 7 (RSA with SHA-1). Off: their zones are Insecure (RFC 9905 section 2).
+    /// Follow DS records of algorithms 5 and 7 (RSA with SHA-1). Off: the zones that have no others are Insecure, as RFC 9905 section 2
+    /// asks of operators. Trust anchors of these algorithms are followed either way.
     pub sha1_signatures: bool,
     /// NSEC3 iterations above this are not computed (RFC 9276 section 3.2); at most [`NSEC3_ITERATIONS_MAX`].
     pub nsec3_iterations: u16,

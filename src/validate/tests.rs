@@ -170,7 +170,7 @@ async fn a_missing_link_of_the_chain_is_bogus() {
 async fn a_zone_of_unknown_algorithms_only_is_insecure() {
     for (keys, digest, expected, code) in [
         (vec![Key::unknown(16)], 2, Status::Insecure(Insecurity::UnsupportedAlgorithm), 1),
-        (vec![Key::unknown(7)], 2, Status::Insecure(Insecurity::UnsupportedAlgorithm), 1),
+        (vec![Key::unknown(7)], 2, Status::Insecure(Insecurity::UnsupportedAlgorithm), 1), // RFC 9905 section 2
         (vec![Key::ed25519(5)], 3, Status::Insecure(Insecurity::UnsupportedDigest), 2),
         (vec![Key::ed25519(5), Key::unknown(16)], 2, Status::Secure, 0),
         (vec![Key::unknown(16), Key::ecdsa()], 4, Status::Secure, 0),
@@ -483,5 +483,98 @@ async fn a_parents_chain_does_not_deny_a_childs_name() {
             (r.rcode, r.answer, r.authority) = (Rcode::NXDOMAIN, Vec::new(), parents.clone());
         });
         assert!(matches!(status(&world, "www.signed.post", Rtype::A).await, Status::Bogus(_)));
+    }
+}
+
+/// CVE-2023-50387 through a whole judgement: colliding keys and many signatures end as one Bogus answer after a few checks.
+#[tokio::test]
+async fn a_keytrap_zone_is_bogus_at_a_bounded_price() {
+    let mut world = world(NSEC);
+    let spoil = |r: &mut Reply| {
+        let set = &mut r.answer[0];
+        let good = set.sigs[0].clone();
+        set.sigs = (0..100u8).map(|i| good.iter().enumerate().map(|(at, o)| if at == 40 { o ^ (i | 1) } else { *o }).collect()).collect();
+    };
+    world.tamper(question("www.signed.post", Rtype::A), spoil);
+    let validator = validator(&world, Settings::default());
+    let reply = world.ask(&question("www.signed.post", Rtype::A));
+    let work = validator.work();
+    let verdict = validator.judge(&reply, &world, at(NOW), &work).await;
+    assert_eq!(verdict.status, bogus(Bogus::TooMuchWork));
+    assert!(work.signatures() <= 5 + work.limits().failures_per_rrset, "{}", work.signatures());
+}
+
+/// One account for a client query: when it is spent, whatever is left to prove is Bogus, and nothing more is checked.
+#[tokio::test]
+async fn a_spent_account_stops_all_checks() {
+    let world = world(nsec3());
+    let validator = validator(&world, Settings::default());
+    let reply = world.ask(&question("missing.signed.post", Rtype::A));
+    for signatures in 0..8 {
+        let work = Work::new(Limits { signatures, ..Limits::default() });
+        validator.flush();
+        let verdict = validator.judge(&reply, &world, at(NOW), &work).await;
+        assert_eq!((verdict.status, work.signatures()), (bogus(Bogus::TooMuchWork), signatures));
+    }
+    let work = Work::new(Limits { fetches_per_walk: 3, ..Limits::default() });
+    validator.flush();
+    assert_eq!(validator.judge(&reply, &world, at(NOW), &work).await.status, bogus(Bogus::TooMuchWork));
+}
+
+/// Signers made up to lengthen the walk: it stays bounded by the labels of the name.
+#[tokio::test]
+async fn made_up_signers_do_not_lengthen_the_walk_beyond_the_name() {
+    let mut world = world(NSEC);
+    let deep = "a.b.c.d.e.f.g.h.signed.post";
+    world.tamper(question(deep, Rtype::A), |r| {
+        let sig = r.authority[0].sigs[0].clone();
+        let forged = |signer: &str| [&sig[..18], name(signer).wire(), &[0; 64]].concat().into();
+        r.answer = vec![Rrset::new(name("a.b.c.d.e.f.g.h.signed.post"), Rtype::A, TTL, vec![[192, 0, 2, 9].into()])];
+        r.answer[0].sigs = ["b.c.d.e.f.g.h.signed.post", "d.e.f.g.h.signed.post", "h.signed.post"].map(forged).to_vec();
+    });
+    assert_eq!(status(&world, deep, Rtype::A).await, bogus(Bogus::WrongSigner));
+    assert!(world.asked.lock().unwrap().len() <= 12, "{:?}", world.asked.lock().unwrap());
+}
+
+/// RFC 4035 section 2.2: RRSIGs are not signed, so they are never Secure; ANY is worth its weakest RRset.
+#[tokio::test]
+async fn rrsig_and_any_are_judged_sanely() {
+    let mut world = world(NSEC);
+    let mut rrsig = world.ask(&question("www.signed.post", Rtype::A));
+    let sig = rrsig.answer[0].sigs[0].clone();
+    rrsig.question.rtype = Rtype::RRSIG;
+    rrsig.answer = vec![Rrset::new(name("www.signed.post"), Rtype::RRSIG, TTL, vec![sig])];
+    let validator = validator(&world, Settings::default());
+    let verdict = validator.judge(&rrsig, &world, at(NOW), &validator.work()).await;
+    assert_eq!((verdict.status, verdict.ede.len()), (Status::Indeterminate, 0));
+    world.zone("signed.post.").add("www.signed.post.", Rtype::TXT, b"\x01x");
+    let mut any = world.ask(&question("www.signed.post", Rtype::A));
+    any.question.rtype = Rtype::ANY;
+    any.answer.extend(world.ask(&question("www.signed.post", Rtype::TXT)).answer);
+    assert_eq!(validator.judge(&any, &world, at(NOW), &validator.work()).await.status, Status::Secure);
+    any.answer[1].sigs.clear();
+    assert_eq!(validator.judge(&any, &world, at(NOW), &validator.work()).await.status, bogus(Bogus::RrsigsMissing));
+}
+
+/// RFC 4035 section 5: several anchors at one name, as DNSKEY and DS, any of which may lead on; unknown ones make Insecure.
+#[tokio::test]
+async fn anchors_may_be_several_and_of_either_kind() {
+    let world = world(NSEC);
+    let own = &world.zones[0].keys[0];
+    let stranger = Key::ed25519(1234);
+    let root = Name::root();
+    for (anchors, expected) in [
+        (vec![Anchor::Dnskey(own.rdata())], Status::Secure),
+        (vec![Anchor::Dnskey(stranger.rdata()), Anchor::Ds(own.ds(&root, 4))], Status::Secure),
+        (vec![Anchor::Ds(stranger.ds(&root, 2)), Anchor::Ds(own.ds(&root, 2))], Status::Secure),
+        (vec![Anchor::Dnskey(stranger.rdata())], bogus(Bogus::DnskeyMissing)),
+        (vec![Anchor::Dnskey(Key::unknown(16).rdata())], Status::Insecure(Insecurity::UnsupportedAlgorithm)),
+        (vec![], Status::Insecure(Insecurity::NoAnchor)),
+    ] {
+        let mut configured = Anchors::none();
+        configured.replace(root.clone(), anchors);
+        let validator = Validator::new(configured, NegativeAnchors::new(), Settings::default());
+        let reply = world.ask(&question("www.signed.post", Rtype::A));
+        assert_eq!(validator.judge(&reply, &world, at(NOW), &validator.work()).await.status, expected);
     }
 }
