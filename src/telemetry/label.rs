@@ -1,5 +1,6 @@
 //! The closed sets of label values. A label that is not here can not be exported.
 
+use crate::policy;
 use crate::resolve::ExchangeError;
 use crate::validate::Bogus;
 use crate::wire::{Rcode, Rtype};
@@ -51,6 +52,10 @@ labels! {
         ExceptionBlock => "exception_block",
         /// Answered from local data.
         Local => "local",
+        /// Blocking is switched off for a while.
+        BlockingOff => "blocking_off",
+        /// A damaged list might have listed it: let through.
+        Damaged => "list_damaged",
     }
 
     /// Why a packet or a stream got no answer at all.
@@ -208,6 +213,24 @@ labels! {
     }
 }
 
+impl From<&policy::Verdict> for Verdict {
+    fn from(verdict: &policy::Verdict) -> Verdict {
+        match verdict {
+            policy::Verdict::Unlisted => Verdict::Allowed,
+            policy::Verdict::Local => Verdict::Local,
+            policy::Verdict::ExceptionAllow { .. } => Verdict::ExceptionAllow,
+            policy::Verdict::ExceptionBlock { .. } => Verdict::ExceptionBlock,
+            policy::Verdict::BlockingOff => Verdict::BlockingOff,
+            policy::Verdict::Protected { .. } => Verdict::Protected,
+            policy::Verdict::AllowListed { .. } => Verdict::AllowListed,
+            policy::Verdict::BlockListed { .. } => Verdict::Blocked,
+            policy::Verdict::Damaged => Verdict::Damaged,
+            // Asked again at once where waiting is fine, and counted by what is said there.
+            policy::Verdict::WouldWait => Verdict::None,
+        }
+    }
+}
+
 impl From<Rtype> for Qtype {
     fn from(rtype: Rtype) -> Qtype {
         match rtype {
@@ -315,6 +338,20 @@ mod tests {
             assert!(label == "other" || label == Rtype(number).to_string(), "{label} is not {}", Rtype(number));
             let label = RcodeLabel::from(Rcode(number)).label();
             assert!(label == "other" || label == Rcode(number).to_string(), "{label} is not {}", Rcode(number));
+        }
+    }
+
+    #[test]
+    fn verdicts_are_counted_under_the_label_that_policy_gives_them() {
+        for verdict in [
+            policy::Verdict::Unlisted,
+            policy::Verdict::Local,
+            policy::Verdict::ExceptionAllow { exception: 0 },
+            policy::Verdict::ExceptionBlock { exception: 0 },
+            policy::Verdict::BlockingOff,
+            policy::Verdict::Damaged,
+        ] {
+            assert_eq!(Verdict::from(&verdict).label(), verdict.label());
         }
     }
 

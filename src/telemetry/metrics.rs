@@ -189,9 +189,22 @@ metrics! {
         "When the process started.";
 }
 
-/// Why a list update is refused.
-pub const LIST_REFUSALS: &[&str] =
-    &["unreadable", "bad_format", "bad_checksum", "older_serial", "expired", "protected_name", "too_large", "store_failed", "other"];
+/// Labels of [`crate::blocklist::store::Refusal`]; a newer reason is `other`.
+pub const LIST_REFUSALS: &[&str] = &[
+    "not_newer",
+    "not_yet_valid",
+    "expired",
+    "clock_untrusted",
+    "too_large",
+    "cut_short",
+    "unsound",
+    "bad_identity",
+    "too_many_lists",
+    "disk_full",
+    "io",
+    "no_such_version",
+    "other",
+];
 
 /// The table as a Markdown page: `docs/metrics.md` is exactly this.
 pub fn markdown() -> String {
