@@ -35,7 +35,11 @@ pub struct Suffixes {
 impl Suffixes {
     /// Prepares `name`; suffixes that no list can hold (alien octets, more than [`MAX_LABELS`] labels) are left out.
     pub fn of(name: &Name) -> Suffixes {
-        let wire = name.wire();
+        Suffixes::of_wire(name.wire())
+    }
+
+    /// As [`Suffixes::of`], for a name in the form that [`Name::wire`] gives: checked, lower case, uncompressed, root label included.
+    pub fn of_wire(wire: &[u8]) -> Suffixes {
         let mut starts = [0u8; 128];
         let (mut at, mut count) = (0usize, 0usize);
         while wire[at] != 0 {

@@ -100,6 +100,8 @@ pub struct Protected {
     guards: HashMap<Box<[u8]>, Guard>,
     /// Keys of all names strictly above a guarded one, with one such name to show.
     above: HashMap<Box<[u8]>, Name>,
+    /// Keys of names whose direct children are single machines, although the Public Suffix List takes each for a suffix.
+    machines: HashSet<Box<[u8]>>,
     /// Suffixes with this many labels or fewer are looked up; guards are rarely deep.
     deepest: usize,
 }
@@ -110,7 +112,8 @@ impl Protected {
         Protected::with_critical(SHIPPED).expect("invariant: the shipped critical list is read by a test")
     }
 
-    /// Public suffixes and the critical list in `text`: a name a line, then the reason; a dot in front protects all below too.
+    /// Public suffixes and the critical list in `text`: a name a line, then the reason; a dot in front protects all below too, and `!`
+    /// says that the names right below are machines of single customers, not suffixes.
     ///
     /// # Errors
     /// The first bad line: a list of protected names is never used in part.
@@ -132,11 +135,18 @@ impl Protected {
                 continue;
             }
             let (word, why) = line.split_once(char::is_whitespace).unwrap_or((line, "critical"));
-            let name = parse::name(word.trim_start_matches('.')).map_err(|reason| CriticalError::BadName {
+            let name = parse::name(word.trim_start_matches(['.', '!'])).map_err(|reason| CriticalError::BadName {
                 line: index + 1,
                 text: word.to_owned(),
                 reason,
             })?;
+            if word.starts_with('!') {
+                let mut own = Vec::new();
+                if key::write(&name, &mut own).is_some() {
+                    self.machines.insert(own.into());
+                }
+                continue;
+            }
             let why: Arc<str> = Arc::from(why.trim());
             let why = reasons.get(&why).cloned().unwrap_or_else(|| {
                 reasons.insert(why.clone());
@@ -218,7 +228,10 @@ impl Protected {
         if held.is_some() {
             return held;
         }
-        let (suffix, deeper) = public_suffix(key);
+        let (mut suffix, deeper) = public_suffix(key);
+        if labels > 1 && !self.machines.is_empty() && self.machines.contains(suffixes.key(labels - 1)) {
+            suffix = None;
+        }
         match (suffix, scope) {
             (Some(held), _) => Some(held),
             (None, Scope::Exact) => None,
@@ -275,6 +288,13 @@ mod tests {
         assert_eq!(judge("nosuchtld", Scope::Exact), Some("public_suffix"));
         assert_eq!(judge("gitbook.io", Scope::Exact), Some("shared_hosting"));
         assert_eq!(judge("xn--p1ai", Scope::Exact), Some("public_suffix"));
+    }
+
+    /// The list has `*.compute-1.amazonaws.com`, so each rented machine there is a suffix to it: scams live on them.
+    #[test]
+    fn a_rented_machine_is_no_suffix() {
+        assert_eq!(judge("ec2-192-0-2-7.compute-1.amazonaws.com", Scope::Subtree), None);
+        assert_eq!(judge("compute-1.amazonaws.com", Scope::Subtree), Some("covers_suffix"));
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The decision about one name: an immutable snapshot of everything that has a say.
 //!
 //! Precedence, in words an operator can say aloud: the box's own records, a timed exception, blocking switched off, protected names,
-//! allow lists, block lists; the longest match wins inside each. Since protected names and allow lists only ever undo a block, they are
-//! asked once a block list has spoken: a name on no list costs the filters and nothing else, and allocates nothing.
+//! allow lists, block lists; the longest match wins inside each. Protected names only ever undo a block, so they are asked once a block
+//! list has spoken: a name on no list costs the filters and nothing else, and allocates nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -34,10 +34,14 @@ pub struct Parts {
 pub struct Engine {
     parts: Parts,
     generation: u64,
-    local: HashSet<Name>,
+    local: HashSet<Box<[u8]>>,
     /// Places of the exceptions for each suffix hash; keys are compared by their octets.
     exceptions: HashMap<u64, Vec<u32>>,
     keys: Vec<Box<[u8]>>,
+    /// When rules of the box end, in order.
+    ends: Vec<u64>,
+    /// For each list, how its blocks begin to tell of themselves.
+    told: Vec<String>,
 }
 
 impl Engine {
@@ -53,7 +57,11 @@ impl Engine {
             }
             keys.push(own.into());
         }
-        Engine { local: parts.local.iter().cloned().collect(), parts, generation, exceptions, keys }
+        let mut ends: Vec<u64> = parts.exceptions.iter().filter_map(|e| e.until).chain([parts.off_until]).filter(|&e| e > 0).collect();
+        ends.sort_unstable();
+        let told = |list: &Arc<List>| format!("blocked: list={} serial={} source=", list.manifest().id, list.manifest().serial);
+        let local = parts.local.iter().map(|name| name.wire().into()).collect();
+        Engine { local, told: parts.lists.iter().map(told).collect(), parts, generation, exceptions, keys, ends }
     }
 
     /// Number of this snapshot.
@@ -61,11 +69,16 @@ impl Engine {
         self.generation
     }
 
+    /// A number that changes whenever a verdict made before may no longer hold: with the snapshot, and when a rule of the box ends.
+    /// An allow entry of a list that ends is not seen here; see [`Verdict::ends`].
+    pub fn generation_at(&self, now: u64) -> u64 {
+        self.generation << 20 | self.ends.partition_point(|&end| end <= now) as u64
+    }
+
     /// The next moment after `now` at which a rule of the box ends, so that verdicts made before no longer hold; `u64::MAX` for never.
     /// Whoever keeps verdicts takes a new snapshot then. Ends of list entries are in [`Verdict::ends`].
     pub fn valid_until(&self, now: u64) -> u64 {
-        let ends = self.parts.exceptions.iter().filter_map(|e| e.until).chain([self.parts.off_until]);
-        ends.filter(|&end| end > now).min().unwrap_or(u64::MAX)
+        self.ends.get(self.ends.partition_point(|&end| end <= now)).copied().unwrap_or(u64::MAX)
     }
 
     /// Whether all clients get the same verdict. Where not, a verdict kept for one client says nothing to another.
@@ -99,7 +112,10 @@ impl Engine {
     }
 
     fn held(&self, name: &Suffixes, entry: &Entry) -> Option<Held> {
-        let held = self.parts.protected.judge_suffix(name, usize::from(entry.labels), entry.scope)?;
+        // At its own name an entry is as good as an exact one, whatever protected names lie below.
+        let own_name = name.has_whole_name() && usize::from(entry.labels) == name.count();
+        let scope = if own_name { Scope::Exact } else { entry.scope };
+        let held = self.parts.protected.judge_suffix(name, usize::from(entry.labels), scope)?;
         let accepted = entry.accepted && entry.scope == Scope::Exact && held.can_be_accepted();
         (!accepted).then_some(held)
     }
@@ -107,15 +123,23 @@ impl Engine {
     /// Decides about `name` asked by `client` at `now` (seconds since 1970; 0 where the clock is not trusted, and nothing ends).
     /// With `may_wait = false` the disk is not waited for: [`Verdict::WouldWait`] asks to be called again where it may be.
     pub fn decide(&self, name: &Name, client: IpAddr, now: u64, may_wait: bool) -> Verdict {
+        self.decide_wire(name.wire(), client, now, may_wait)
+    }
+
+    /// As [`Engine::decide`], for a name in the form that [`Name::wire`] gives.
+    pub fn decide_wire(&self, name: &[u8], client: IpAddr, now: u64, may_wait: bool) -> Verdict {
         if !self.local.is_empty() && self.local.contains(name) {
             return Verdict::Local;
         }
-        let suffixes = Suffixes::of(name);
+        let suffixes = Suffixes::of_wire(name);
         if let Some(verdict) = self.excepted(&suffixes, client, now) {
             return verdict;
         }
         if self.parts.off_until > now {
             return Verdict::BlockingOff;
+        }
+        if let Some(verdict) = self.allowed(&suffixes, now, may_wait) {
+            return verdict;
         }
         let mut blocked: Option<(u8, Entry)> = None;
         let mut otherwise = Verdict::Unlisted;
@@ -128,21 +152,17 @@ impl Engine {
                 Lookup::Listed(_) | Lookup::Corrupt | Lookup::NotListed => {}
             }
         }
-        let Some((list, entry)) = blocked else { return otherwise };
-        match self.allowed(&suffixes, now, may_wait) {
-            Some(verdict) => verdict,
-            None => Verdict::BlockListed { list, entry },
-        }
+        blocked.map_or(otherwise, |(list, entry)| Verdict::BlockListed { list, entry })
     }
 
-    /// Whether a rule lets `name` through by name, so that what it resolves to is not held against it. Asked when a target of a CNAME
-    /// is listed, which is rare.
-    pub(super) fn exemption(&self, name: &Name, client: IpAddr, now: u64, may_wait: bool) -> Option<Verdict> {
-        let own = self.decide(name, client, now, may_wait);
-        if own.exempts() || own == Verdict::WouldWait {
-            return Some(own);
-        }
-        self.allowed(&Suffixes::of(name), now, may_wait)
+    /// Whether what `name` resolves to is not held against it: a rule lets it through by name, or it is protected itself.
+    pub(super) fn exempts(&self, name: &Name, verdict: &Verdict) -> bool {
+        verdict.exempts() || self.parts.protected.judge(name, Scope::Exact).is_some()
+    }
+
+    /// How a block by this list begins to tell of itself.
+    pub(super) fn told(&self, list: u8) -> &str {
+        self.told.get(usize::from(list)).map_or("blocked", String::as_str)
     }
 
     fn allowed(&self, suffixes: &Suffixes, now: u64, may_wait: bool) -> Option<Verdict> {

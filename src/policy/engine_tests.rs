@@ -38,7 +38,8 @@ fn precedence_is_local_exception_off_protected_allow_block() {
         lists: vec![Arc::new(block), Arc::new(allow)],
     };
     let engine = Engine::new(parts.clone(), 1);
-    assert_eq!(label(&engine, "scam.example", 1), "protected", "the entry would take a protected name along");
+    assert_eq!(label(&engine, "www.scam.example", 1), "protected", "the entry would take a protected name along");
+    assert_eq!(label(&engine, "scam.example", 1), "blocked", "the name alone takes nothing along");
     parts.protected = Arc::default();
     let engine = Engine::new(parts.clone(), 1);
     for (asked, expected) in [
@@ -56,6 +57,8 @@ fn precedence_is_local_exception_off_protected_allow_block() {
     }
     assert_eq!((label(&engine, "shop.scam.example", 100), label(&engine, "free.example", 100)), ("blocked", "allowed"));
     assert_eq!((engine.valid_until(1), engine.valid_until(100)), (100, u64::MAX));
+    assert_eq!(engine.generation_at(1), engine.generation_at(99));
+    assert_ne!(engine.generation_at(99), engine.generation_at(100), "two exceptions have ended");
     let off = Engine::new(Parts { off_until: 50, ..parts }, 2);
     assert_eq!(
         (label(&off, "scam.example", 1), label(&off, "free.example", 1), label(&off, "scam.example", 50)),
@@ -72,7 +75,7 @@ fn a_block_says_list_serial_source_and_line() {
     );
     let verdict = engine.decide(&name("www.scam.example"), CLIENT, 1, true);
     let ede = verdict.ede(&engine).unwrap();
-    assert_eq!((ede.code, &*ede.text), (15, "blocked: list=scam serial=1 source=source0 line=2"));
+    assert_eq!((ede.code, &*ede.text), (15, "blocked: list=scam serial=1 source=source0"));
     assert_eq!(
         verdict.explain(&engine, &name("www.scam.example")),
         ["list scam (serial 1): block scam.example. and all below, source0 line 2"]
@@ -112,12 +115,19 @@ fn a_listed_cname_target_blocks_unless_the_question_is_let_through_by_name() {
     };
     let engine = Engine::new(parts, 1);
     let chain = [name("cdn.example"), name("www.scam.example")];
-    let judge = |question: &str| inspect::targets(&engine, &name(question), &chain, CLIENT, 1, true);
+    let judge = |question: &str| {
+        let verdict = engine.decide(&name(question), CLIENT, 1, true);
+        inspect::targets(&engine, &name(question), &verdict, &chain, CLIENT, 1, true)
+    };
     let (verdict, target) = judge("innocent.example");
     assert!(verdict.blocks() && target == Some(&chain[1]));
     assert_eq!(judge("ours.example").0.label(), "exception_allow");
     assert_eq!(judge("www.fine.example").0.label(), "allow_listed");
-    assert_eq!(inspect::targets(&engine, &name("innocent.example"), &chain[..1], CLIENT, 1, true), (Verdict::Unlisted, None));
+    assert_eq!(judge("gov.uk").0.label(), "allowed", "a public suffix is protected, and so is what it resolves to");
+    assert_eq!(
+        inspect::targets(&engine, &name("innocent.example"), &Verdict::Unlisted, &chain[..1], CLIENT, 1, true),
+        (Verdict::Unlisted, None)
+    );
 }
 
 #[test]
@@ -162,12 +172,15 @@ mod model {
         if off > now {
             return "blocking_off";
         }
-        let held = |e: &&Entry| protected.judge(&e.name, e.scope).is_some();
+        if reaching(true, Some(Action::Allow)).next().is_some() {
+            return "allow_listed";
+        }
+        let held = |e: &&Entry| protected.judge(&e.name, if e.name == *asked { Scope::Exact } else { e.scope }).is_some();
         if reaching(true, Some(Action::Block)).all(|e| held(&e)) {
             let any = reaching(true, Some(Action::Block)).next().is_some();
             return if any { "protected" } else { "allowed" };
         }
-        if reaching(true, Some(Action::Allow)).next().is_some() { "allow_listed" } else { "blocked" }
+        "blocked"
     }
 }
 

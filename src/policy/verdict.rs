@@ -3,12 +3,9 @@
 //! RFC 8914 section 4: code 15, Blocked, is an operator's block; code 4 takes its place where an address is forged, which is for the
 //! encoder to know. The texts name the list and the place in it, never a client and never an operator's note.
 
-use std::fmt::{self, Write as _};
-
 use super::engine::Engine;
 use crate::blocklist::Entry;
 use crate::blocklist::explain::Explanation;
-use crate::wire::edns::EDE_TEXT_MAX;
 use crate::wire::{Ede, Name};
 
 /// EDE code of every block (RFC 8914 section 4.16).
@@ -94,28 +91,22 @@ impl Verdict {
         }
     }
 
-    /// The text of the EDE: which list, which version, where in it. Written on the stack; empty where nothing is blocked.
-    pub fn text(&self, engine: &Engine) -> Text {
-        let mut text = Text::default();
-        // A text that is too long is cut; it is never needed to understand the code.
-        let _ = match self {
-            Verdict::ExceptionBlock { .. } => text.write_str("blocked by the operator of this resolver"),
-            Verdict::BlockListed { list, entry } => match engine.list(*list) {
-                Some(list) => {
-                    let manifest = list.manifest();
-                    let source = manifest.sources.get(usize::from(entry.source)).map_or("", |s| &s.name);
-                    write!(text, "blocked: list={} serial={} source={source} line={}", manifest.id, manifest.serial, entry.line)
-                }
-                None => text.write_str("blocked"),
-            },
-            _ => Ok(()),
-        };
-        text
+    /// The text of the EDE in pieces that are there already: which list, which version, which of its sources. Empty where nothing is
+    /// blocked.
+    pub fn pieces<'a>(&self, engine: &'a Engine) -> [&'a str; 2] {
+        match self {
+            Verdict::ExceptionBlock { .. } => ["blocked by the operator of this resolver", ""],
+            Verdict::BlockListed { list, entry } => {
+                let source = engine.list(*list).and_then(|l| l.manifest().sources.get(usize::from(entry.source)));
+                [engine.told(*list), source.map_or("", |s| &s.name)]
+            }
+            _ => ["", ""],
+        }
     }
 
     /// The Extended DNS Error of a block; `None` where nothing is blocked.
     pub fn ede(&self, engine: &Engine) -> Option<Ede> {
-        self.blocks().then(|| Ede::new(EDE_BLOCKED, self.text(engine).as_str().to_owned()))
+        self.blocks().then(|| Ede::new(EDE_BLOCKED, self.pieces(engine).concat()))
     }
 
     /// When the verdict ends by itself, in seconds since 1970: the end of the entry or exception it rests on.
@@ -149,43 +140,5 @@ impl Verdict {
             Verdict::Damaged => vec!["a list that may name it is damaged on disk; nothing is blocked by a damaged list".into()],
             Verdict::WouldWait => vec!["the list has to be read from disk first".into()],
         }
-    }
-}
-
-/// A short text on the stack, cut at [`EDE_TEXT_MAX`] octets.
-#[derive(Clone, Copy)]
-pub struct Text {
-    octets: [u8; EDE_TEXT_MAX],
-    length: usize,
-}
-
-impl Default for Text {
-    fn default() -> Text {
-        Text { octets: [0; EDE_TEXT_MAX], length: 0 }
-    }
-}
-
-impl Text {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.octets[..self.length]).expect("invariant: only whole characters are written")
-    }
-}
-
-impl fmt::Write for Text {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut end = text.len().min(EDE_TEXT_MAX - self.length);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.octets[self.length..self.length + end].copy_from_slice(&text.as_bytes()[..end]);
-        self.length += end;
-        if end == text.len() { Ok(()) } else { Err(fmt::Error) }
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
     }
 }
