@@ -14,7 +14,7 @@ use super::store::{self, Found};
 use super::task::{Failure, Task, Trace};
 use super::{Clock, Exchange, Resolver, prime, route};
 use crate::cache::rrset::{Data, Delegation, Entry, Key, NameServer, Trust};
-use crate::wire::{Name, Question, Rtype};
+use crate::wire::{Name, Question, Rcode, Rtype};
 
 /// Servers asked for one question in one zone, retries included. Thirteen silent servers with two addresses each would else cost a
 /// client's whole budget in one place.
@@ -52,6 +52,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         loop {
             let asked = minimiser.question(&cut.zone, question);
             let whole = asked == *question;
+            if !whole && let Some(denied) = self.shown_before(&asked) {
+                if denied {
+                    minimiser.give_up();
+                }
+                continue;
+            }
             match self.ask_zone(task, &cut, &asked, whole, trace).await {
                 Ok((Class::Referral(referral), _)) => {
                     let now = self.clock.now();
@@ -63,14 +69,27 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 Ok((Class::Answer(steps) | Class::Doubtful(_, steps), from)) if whole => {
                     return Ok(Found { steps, zone: cut.zone, zone_known: true, from });
                 }
-                // No cut there: an empty non-terminal, a name with data, an alias. NXDOMAIN may be wrong about what is below it.
-                Ok((Class::Answer(steps), _))
-                    if steps.first().is_some_and(|s| s.rcode == crate::wire::Rcode::NOERROR && s.next.is_none()) => {}
+                // No cut there: an empty non-terminal or a name with data. NXDOMAIN may be wrong about what is below it.
+                Ok((Class::Answer(steps), from)) => {
+                    let no_cut = steps.first().is_some_and(|s| s.rcode == Rcode::NOERROR && s.next.is_none());
+                    let found = Found { steps, zone: cut.zone.clone(), zone_known: true, from };
+                    store::store(&self.cache, found, &task.settings, self.clock.now());
+                    if !no_cut {
+                        minimiser.give_up();
+                    }
+                }
                 Ok(_) => minimiser.give_up(),
                 Err(failure) if whole || failure.spent => return Err(Failure { zone: Some(cut.zone), ..failure }),
                 Err(_) => minimiser.give_up(),
             }
         }
+    }
+
+    /// Whether a shortened question needs no packet: its answer is remembered, so no cut is there. `true` where the name was denied.
+    fn shown_before(&self, asked: &Question) -> Option<bool> {
+        let now = self.clock.now();
+        let link = store::cached(&self.cache, asked, |entry| entry.remaining(now).is_some())?;
+        Some(link.rcode() != Rcode::NOERROR || link.next.is_some())
     }
 
     /// The deepest known cut that leads to the question's name, or the root.

@@ -218,8 +218,11 @@ fn bare_no_error(asked: &Question, zone: &Name, message: &Message, step: Step, a
     if !ns_sets.is_empty() {
         return Class::Lame(Lame::Sideways);
     }
-    let why = if message.flags.has(Flags::RA) && !authoritative { Lame::Recursive } else { Lame::Empty };
-    Class::Doubtful(why, vec![step])
+    match (authoritative, message.flags.has(Flags::RA)) {
+        (true, _) => Class::Doubtful(Lame::Empty, vec![step]),
+        (false, true) => Class::Doubtful(Lame::Recursive, vec![step]),
+        (false, false) => Class::Lame(Lame::Empty),
+    }
 }
 
 fn ns_sets_with_proof(ns: &[Rrset], step: &Step) -> Vec<Rrset> {
@@ -444,7 +447,8 @@ mod tests {
             let class = reply(&q, 0).authority([target(owner, Rtype::NS, "ns.x.test")]).class(&q, "post.example");
             assert_eq!(class, Class::Lame(why), "{owner}");
         }
-        assert!(matches!(reply(&q, 0).class(&q, "post.example"), Class::Doubtful(Lame::Empty, _)));
+        assert!(matches!(reply(&q, Flags::AA).class(&q, "post.example"), Class::Doubtful(Lame::Empty, _)));
+        assert_eq!(reply(&q, 0).class(&q, "post.example"), Class::Lame(Lame::Empty));
         assert!(matches!(
             reply(&q, Flags::RA).answer([a("www.post.example", 1)]).class(&q, "post.example"),
             Class::Doubtful(Lame::Recursive, _)

@@ -151,7 +151,8 @@ impl Failure {
         }
         if self.spent {
             ede.push(Ede::new(0, "resolving it costs more than one query may"));
-        } else if self.silent || self.lame || ede.is_empty() {
+        }
+        if self.silent || self.lame || ede.is_empty() {
             ede.push(Ede::new(22, format!("no server of {zone} gave an answer")));
         }
         ede

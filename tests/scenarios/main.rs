@@ -1,0 +1,143 @@
+//! The resolver against scripted name servers: every `*.scn` beside this file is one behaviour.
+//!
+//! Time is tokio's paused clock, so ten minutes of retries pass in milliseconds. `script` has the format, `world` plays the servers.
+//! `SCENARIO=part-of-a-name cargo test --test scenarios` runs some of them and prints the packets.
+
+#![allow(clippy::disallowed_methods, reason = "a test reads its scenario files")]
+
+mod script;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern::resolve::{Asked, Dice, Outcome, Resolver};
+use postern::validate::{Anchors, NegativeAnchors, Settings as ValidatorSettings, Validator};
+use script::{Check, Scenario, Step};
+use world::{Packet, ScriptClock, World};
+
+fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|f| f.extension().is_some_and(|e| e == "scn"));
+    files.sort();
+    files
+}
+
+fn play(scenario: &Scenario, seed: u64, show: bool) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let clock = ScriptClock::start();
+        let world = World::new(scenario.clone(), clock.clone());
+        let log = world.log();
+        let validator = Arc::new(Validator::new(Anchors::none(), NegativeAnchors::default(), ValidatorSettings::default()));
+        let resolver = Resolver::with_dice(scenario.settings.clone(), validator, world, clock, Dice::seeded(seed));
+        for step in &scenario.steps {
+            match step {
+                Step::Pass(time) => tokio::time::sleep(*time).await,
+                Step::Flush => drop(resolver.flush(None, false)),
+                Step::Ask(ask) => {
+                    let (before, start) = (log.lock().unwrap().len(), tokio::time::Instant::now());
+                    let asked = Asked { checking_disabled: ask.checking_disabled };
+                    let clients: Vec<_> = (0..ask.times)
+                        .map(|_| {
+                            let (resolver, question) = (resolver.clone(), ask.question.clone());
+                            tokio::spawn(async move { resolver.resolve(&question, asked).await })
+                        })
+                        .collect();
+                    let mut outcomes: Vec<Outcome> = Vec::new();
+                    for client in clients {
+                        outcomes.push(client.await.unwrap());
+                    }
+                    let took = start.elapsed();
+                    let packets = log.lock().unwrap()[before..].to_vec();
+                    if show {
+                        println!("ask {} -> {:#?}", ask.question, outcomes[0]);
+                        packets.iter().for_each(|p| println!("   {p:?}"));
+                    }
+                    for outcome in &outcomes {
+                        for check in &ask.checks {
+                            judge(check, outcome, &packets, took)
+                                .map_err(|why| format!("line {}: ask {}: {why}", ask.line, ask.question))?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+fn judge(check: &Check, outcome: &Outcome, packets: &[Packet], took: Duration) -> Result<(), String> {
+    let describe = || {
+        let sets = outcome.answer.iter().map(|s| format!("{} {} {:?}", s.owner, s.rtype, s.rdatas)).collect::<Vec<_>>().join("; ");
+        format!(
+            "(got {:?}, answer [{sets}], {:?}, ede {:?}, ttl {}, {} packets)",
+            outcome.rcode,
+            outcome.status,
+            outcome.ede,
+            outcome.ttl,
+            packets.len()
+        )
+    };
+    let fail = |what: String| Err(format!("{what} {}", describe()));
+    let holds = match check {
+        Check::Rcode(rcode) => outcome.rcode == *rcode,
+        Check::Answer(records) => {
+            let mut got: Vec<_> =
+                outcome.answer.iter().flat_map(|s| s.rdatas.iter().map(|r| (s.owner.clone(), s.rtype, r.to_ascii_lowercase()))).collect();
+            let mut want: Vec<_> = records.iter().map(|r| (r.owner.clone(), r.rtype, r.rdata.to_ascii_lowercase())).collect();
+            got.sort();
+            want.sort();
+            got == want
+        }
+        Check::Authority(owner, rtype) => outcome.authority.iter().any(|s| s.owner == *owner && s.rtype == *rtype),
+        Check::Ede(code) => outcome.ede.iter().any(|e| e.code == *code),
+        Check::NoEde => outcome.ede.is_empty(),
+        Check::Status(label) => outcome.status.label() == label,
+        Check::Ttl(ttl) => outcome.ttl == *ttl,
+        Check::Stale(stale) => outcome.stale == *stale,
+        Check::Packets(range) => range.contains(&packets.len()),
+        Check::PacketsTo(address, range) => range.contains(&packets.iter().filter(|p| p.to.ip() == *address).count()),
+        Check::Saw(address, name, rtype) => {
+            packets.iter().any(|p| p.to.ip() == *address && p.question.name == *name && rtype.is_none_or(|t| t == p.question.rtype))
+        }
+        Check::Never(address, name) => !packets.iter().any(|p| p.to.ip() == *address && p.question.name == *name),
+        Check::Within(limit) => took <= *limit,
+    };
+    if holds { Ok(()) } else { fail(format!("{check:?} does not hold")) }
+}
+
+/// Three seeds each, because the choice of servers is random.
+#[test]
+fn every_scenario_holds() {
+    let filter = std::env::var("SCENARIO").ok();
+    let (mut failures, mut played) = (Vec::new(), 0);
+    for file in files() {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if filter.as_ref().is_some_and(|f| !name.contains(f.as_str())) {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let scenario = Scenario::parse(&text).unwrap_or_else(|e| panic!("{name}.scn:{e}"));
+        played += 1;
+        for seed in 1..=3 {
+            if let Err(why) = play(&scenario, seed, filter.is_some()) {
+                failures.push(format!("{name}.scn (seed {seed}): {why}"));
+                break;
+            }
+        }
+    }
+    assert!(played > 0, "no scenario matches");
+    assert!(failures.is_empty(), "{} of {played} scenarios fail:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Each scenario cites what it holds to.
+#[test]
+fn every_scenario_cites_its_source() {
+    for file in files() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.lines().any(|l| l.starts_with("cites ")), "{} cites nothing", file.display());
+    }
+}
