@@ -246,6 +246,26 @@ fn every_module_has_a_row() {
 }
 
 #[test]
+fn the_architecture_page_shows_these_arrows_and_files_that_exist() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap().replace("\n  ", " ");
+    let exists = |module: &str| root().join("src").join(module).exists() || root().join(format!("src/{module}.rs")).exists();
+    for (room, allowed) in ROOMS.iter().chain(NARROW).filter(|(room, _)| exists(room)) {
+        let arrows = if allowed.is_empty() { "nothing of ours".to_owned() } else { allowed.join(", ") };
+        assert!(page.contains(&format!("**`{room}`** [-> {arrows}]")), "ARCHITECTURE.md does not say: {room} [-> {arrows}]");
+    }
+    for module in SHELL.iter().filter(|module| exists(module)) {
+        assert!(page.contains(&format!("**`{module}`**")), "ARCHITECTURE.md does not name {module}");
+    }
+    let (_, card) = page.split_once("## The card").unwrap();
+    let rows: Vec<&str> = card.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    for row in &rows {
+        let file = row.split('|').nth(2).unwrap().trim().trim_matches('`');
+        assert!(root().join(file).exists(), "ARCHITECTURE.md: {file} does not exist");
+    }
+    assert!(rows.len() > 10);
+}
+
+#[test]
 fn the_table_has_no_circle() {
     for (index, (room, allowed)) in ROOMS.iter().enumerate() {
         for import in *allowed {
