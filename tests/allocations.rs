@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
+use postern::blocklist::List;
+use postern::blocklist::build::{Options, Source, build};
+use postern::blocklist::parse::Reading;
 use postern::guard::{Acl, Cookies, RateLimit, ratelimit};
-use postern::listen::{Block, Bound, Judgement, Policy, Resolve, Resolving, Rules, Service, Settings};
+use postern::listen::{Block, Bound, Judgement, PageCache, Policy, Resolve, Resolving, Rules, Service, Settings};
 use postern::outbound::SystemClock;
+use postern::policy::{self, Engine, Parts};
 use postern::resolve::{Asked, Outcome};
 use postern::respond::BlockAnswer;
 use postern::telemetry::Metrics;
@@ -52,18 +56,36 @@ impl Resolve for OneAddress {
     }
 }
 
-struct BlocksBad;
+/// The policy room with a real list on disk.
+struct Listed(Engine);
 
-impl Policy for BlocksBad {
-    fn generation(&self, _wall: u64) -> u64 {
-        1
+impl Listed {
+    fn new() -> Listed {
+        let path = std::env::temp_dir().join(format!("postern-allocations-{}.plist", std::process::id()));
+        let text = (0..50_000).map(|i| format!("bad{i}.example\n")).collect::<String>();
+        let source = Source { name: "test".into(), text: Box::new(std::io::Cursor::new(text)), reading: Reading::default() };
+        build(vec![source], &Options::new("scam", 1, 1), &path, &mut |_| ()).unwrap();
+        let list = List::open_file(std::fs::File::open(&path).unwrap(), Arc::new(PageCache), 1 << 20).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        Listed(Engine::new(Parts { lists: vec![Arc::new(list)], ..Parts::default() }, 1))
+    }
+}
+
+impl Policy for Listed {
+    fn generation(&self, wall: u64) -> u64 {
+        self.0.generation_at(wall)
     }
 
-    fn judge(&self, name: &[u8], _client: IpAddr, _wall: u64, _may_wait: bool) -> Judgement<'_> {
-        if !name.starts_with(b"\x03bad") {
+    fn judge(&self, name: &[u8], client: IpAddr, wall: u64, may_wait: bool) -> Judgement<'_> {
+        let verdict = self.0.decide_wire(name, client, wall, may_wait);
+        if verdict == policy::Verdict::WouldWait {
+            return Judgement::WouldWait;
+        }
+        if !verdict.blocks() {
             return Judgement::Pass(Verdict::Allowed, None);
         }
-        let text = ["list=scam", "", "", ""];
+        let [first, second] = verdict.pieces(&self.0);
+        let text = [first, second, "", ""];
         Judgement::Block(Block { answer: BlockAnswer::Nxdomain, ttl: 60, text, verdict: Verdict::Blocked, list: None })
     }
 }
@@ -90,7 +112,7 @@ fn a_hit_and_a_block_allocate_nothing() {
         udp_payload: 1232,
         rate: Arc::new(RateLimit::new(ratelimit::Settings { answers_per_second: 1_000_000, ..Default::default() })),
         cookies: Cookies::new([1; 16]),
-        policy: Arc::new(BlocksBad),
+        policy: Arc::new(Listed::new()),
         stream_idle: Duration::from_secs(10),
     };
     let service = Service::new(rules, 1 << 20, Arc::new(OneAddress), SystemClock::new(), metrics.shared());
@@ -101,7 +123,7 @@ fn a_hit_and_a_block_allocate_nothing() {
     let client = UdpSocket::bind(local).unwrap();
     client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     client.connect(listeners.local_addrs()[0]).unwrap();
-    let (hit, block) = (query("www.example"), query("bad.example"));
+    let (hit, block) = (query("www.example"), query("www.bad4711.example"));
     let mut buffer = [0; 1500];
     let mut ask = |bytes: &[u8]| {
         client.send(bytes).unwrap();

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the shell owns sockets")]
 
+mod disk;
 pub mod policy;
 mod queue;
 pub mod service;
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+pub use disk::PageCache;
 pub use policy::{Block, Judgement, NoPolicy, Policy};
 pub use service::{Answer, Packet, Resolve, Resolving, Rules, Service};
 
