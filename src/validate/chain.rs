@@ -61,6 +61,8 @@ pub(crate) struct Walk<'a, S> {
     pub(crate) work: &'a Work,
     /// Collected only when someone wants to read them.
     pub(crate) steps: Option<Vec<Step>>,
+    /// Names whose remembered keys were used rather than fetched.
+    pub(crate) remembered: Vec<Name>,
     /// DS replies fetched on the way, for when a name is come back to.
     fetched: Vec<Reply>,
     fetches: u32,
@@ -75,7 +77,7 @@ impl<'a, S: Source> Walk<'a, S> {
         explain: bool,
     ) -> Walk<'a, S> {
         let steps = explain.then(Vec::new);
-        Walk { trust, settings, store, source, when, work, steps, fetched: Vec::new(), fetches: 0 }
+        Walk { trust, settings, store, source, when, work, steps, remembered: Vec::new(), fetched: Vec::new(), fetches: 0 }
     }
 
     /// The deepest zone that holds `target`, or the cut at `target` itself where it is one. `zone_hint` is a likely cut on the way.
@@ -152,7 +154,10 @@ impl<'a, S: Source> Walk<'a, S> {
             let down_to_anchor = target.self_and_ancestors().take_while(|n| n.is_at_or_below(anchored));
             for name in down_to_anchor {
                 match self.store.at(&name, self.when.now) {
-                    Some(Known::Signed(keys)) => return Standing::Secure(keys),
+                    Some(Known::Signed(keys)) => {
+                        self.remembered.push(name);
+                        return Standing::Secure(keys);
+                    }
                     Some(Known::Insecure(why)) => return Standing::Insecure(why, name),
                     None => {}
                 }

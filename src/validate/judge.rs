@@ -54,7 +54,7 @@ struct Expansion {
 }
 
 /// Judges `reply`.
-pub(crate) async fn judge<S: Source>(reply: &Reply, mut walk: Walk<'_, S>) -> Verdict {
+pub(crate) async fn judge<S: Source>(reply: &Reply, walk: &mut Walk<'_, S>) -> Verdict {
     let mut gathered = Gathered { status: Status::Secure, broken: None, ttl_cap: u32::MAX, proof: None };
     let mut expansions = Vec::new();
     for set in &reply.answer {
@@ -270,7 +270,7 @@ impl<S: Source> Walk<'_, S> {
         gathered.add_broken(Broken { reason, at });
     }
 
-    fn verdict(self, gathered: Gathered) -> Verdict {
+    fn verdict(&mut self, gathered: Gathered) -> Verdict {
         let Gathered { mut status, broken, mut ttl_cap, mut proof } = gathered;
         let mut ede = Vec::new();
         match status {
@@ -292,7 +292,7 @@ impl<S: Source> Walk<'_, S> {
                 ede.push(Ede::new(5, "the clock is not set: signature times were not checked"));
             }
         }
-        Verdict { status, ttl_cap, ede, proof, steps: self.steps.unwrap_or_default() }
+        Verdict { status, ttl_cap, ede, proof, steps: self.steps.take().unwrap_or_default() }
     }
 }
 

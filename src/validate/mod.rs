@@ -203,6 +203,16 @@ impl Validator {
         self.store.clear();
     }
 
+    /// The trust anchors in force.
+    pub fn anchors(&self) -> Anchors {
+        self.trust.load().anchors.clone()
+    }
+
+    /// The negative trust anchors in force, expired ones included.
+    pub fn negative_anchors(&self) -> NegativeAnchors {
+        self.trust.load().negative.clone()
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -232,7 +242,14 @@ impl Validator {
         let trust = self.trust.load_full();
         let fresh = ZoneStore::new(64);
         let store = if explain { &fresh } else { &self.store };
-        judge::judge(reply, Walk::new((&trust, &self.settings, store), source, when, work, explain)).await
+        let mut walk = Walk::new((&trust, &self.settings, store), source, when, work, explain);
+        let verdict = judge::judge(reply, &mut walk).await;
+        // A signature by a key that the remembered set lacks: the zone may have rolled its keys since. Once more, with keys fetched anew.
+        if verdict.status != Status::Bogus(Bogus::DnskeyMissing) || walk.remembered.is_empty() {
+            return verdict;
+        }
+        walk.remembered.iter().for_each(|zone| store.forget(zone));
+        judge::judge(reply, &mut Walk::new((&trust, &self.settings, store), source, when, work, explain)).await
     }
 }
 

@@ -11,8 +11,8 @@ use super::chain::entry_keys;
 use super::crypto;
 use super::dnskey::{Dnskey, Ds, usable};
 use super::signature::{Rrsig, self_signed, verify};
-use super::{Anchor, Bogus, When, Work};
-use crate::wire::{Rrset, Rtype};
+use super::{Anchor, Bogus, Source, When, Work};
+use crate::wire::{Name, Question, Rrset, Rtype};
 
 const DAY: u64 = 86_400;
 /// How long a new key must be seen before it is trusted (RFC 5011 section 2.4.1), and a revoked one is kept (section 2.4.2).
@@ -135,7 +135,7 @@ impl Rollover {
     }
 
     /// The trust anchors now: Valid and Missing keys, and what is configured, except what was revoked. `owner` is the anchored name.
-    pub fn anchors(&self, owner: &crate::wire::Name, configured: &[Anchor]) -> Vec<Anchor> {
+    pub fn anchors(&self, owner: &Name, configured: &[Anchor]) -> Vec<Anchor> {
         let in_state = |states: &'static [KeyState]| self.keys.iter().filter(move |k| states.contains(&k.state));
         let gone = |anchor: &Anchor| in_state(&[KeyState::Revoked, KeyState::Removed]).any(|k| names(anchor, owner, &k.dnskey));
         let mut anchors: Vec<Anchor> = configured.iter().filter(|a| !gone(a)).cloned().collect();
@@ -146,7 +146,7 @@ impl Rollover {
 
     /// The next state (RFC 5011 section 4). `configured` are the anchors that need no hold-down.
     #[must_use]
-    pub fn advance(&self, owner: &crate::wire::Name, configured: &[Anchor], observed: &Observed, now: u64) -> Rollover {
+    pub fn advance(&self, owner: &Name, configured: &[Anchor], observed: &Observed, now: u64) -> Rollover {
         let mut next = self.clone();
         let enter = |key: &mut TrackedKey, state| (key.state, key.since) = (state, now);
         for key in &mut next.keys {
@@ -182,6 +182,17 @@ impl Rollover {
         next
     }
 
+    /// Fetches the DNSKEY RRset of `owner` and gives the next state. Without a trusted clock nothing is learnt: hold-downs need one.
+    pub async fn look<S: Source>(&self, owner: &Name, configured: &[Anchor], source: &S, when: When, work: &Work) -> Rollover {
+        let reply = source.fetch(&Question::new(owner.clone(), Rtype::DNSKEY)).await.ok();
+        let set = reply.as_ref().and_then(|r| r.answer.iter().find(|s| s.owner == *owner && s.rtype == Rtype::DNSKEY));
+        let observed = set.filter(|_| when.trusted).and_then(|set| observe(set, &self.anchors(owner, configured), when, work).ok());
+        match observed {
+            Some(observed) => self.advance(owner, configured, &observed, when.now),
+            None => self.failed(when.now),
+        }
+    }
+
     /// The state after a look that brought nothing: the same, to look again sooner (RFC 5011 section 2.3).
     #[must_use]
     pub fn failed(&self, now: u64) -> Rollover {
@@ -190,7 +201,7 @@ impl Rollover {
 }
 
 /// Whether an anchor names this key.
-fn names(anchor: &Anchor, owner: &crate::wire::Name, dnskey: &[u8]) -> bool {
+fn names(anchor: &Anchor, owner: &Name, dnskey: &[u8]) -> bool {
     match anchor {
         Anchor::Dnskey(rdata) => **rdata == *dnskey,
         Anchor::Ds(rdata) => Ds::read(rdata).zip(Dnskey::read(dnskey)).is_some_and(|(ds, key)| ds.matches(owner, &key)),
@@ -201,7 +212,7 @@ fn names(anchor: &Anchor, owner: &crate::wire::Name, dnskey: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::validate::Limits;
-    use crate::validate::testzone::{Denying, Key, NOW, Zone, at};
+    use crate::validate::testzone::{Denying, Key, NOW, World, Zone, at};
     use crate::wire::Name;
 
     const REVOKE: u16 = 0x80;
@@ -290,5 +301,20 @@ mod tests {
         assert_eq!(states(&s), [(1, KeyState::Missing), (2, KeyState::Valid)]);
         let s = look(&s, &dnskeys(&[1, 2], &[]), NOW + 32 * DAY);
         assert_eq!(states(&s), [(1, KeyState::Valid), (2, KeyState::Valid)]);
+    }
+
+    /// A look over the network: what a dead source or an unset clock shows is nothing.
+    #[tokio::test]
+    async fn a_look_without_reply_or_clock_changes_nothing() {
+        let mut world = World::new(vec![Zone::signed_with(".", Denying::Nsec, vec![Key::ed25519(1)])]);
+        let (root, work) = (Name::root(), Work::new(Limits::default()));
+        let lost = When { now: 1000, trusted: false };
+        let s = Rollover::new().look(&root, &configured(), &world, lost, &work).await;
+        assert_eq!((states(&s), s.next_check), (vec![], 4600));
+        let s = s.look(&root, &configured(), &world, at(NOW), &work).await;
+        assert_eq!(states(&s), [(1, KeyState::Valid)]);
+        world.kill(Question::new(root.clone(), Rtype::DNSKEY));
+        let after = s.look(&root, &configured(), &world, at(NOW + DAY), &work).await;
+        assert_eq!((states(&after), after.validated), (states(&s), NOW));
     }
 }

@@ -81,6 +81,12 @@ impl ZoneStore {
         }
     }
 
+    pub(crate) fn forget(&self, name: &Name) {
+        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        maps.young.remove(name);
+        maps.old.remove(name);
+    }
+
     pub(crate) fn clear(&self) {
         *self.maps.lock().unwrap_or_else(PoisonError::into_inner) = Generations::default();
     }

@@ -578,3 +578,28 @@ async fn anchors_may_be_several_and_of_either_kind() {
         assert_eq!(validator.judge(&reply, &world, at(NOW), &validator.work()).await.status, expected);
     }
 }
+
+/// A zone that rolled its key while the old set is remembered: the new one is fetched before the answer is called Bogus.
+#[tokio::test]
+async fn remembered_keys_are_renewed_before_an_unknown_key_is_bogus() {
+    let mut world = world(NSEC);
+    let validator = validator(&world, Settings::default());
+    let judge = async |world: &World| {
+        let reply = world.ask(&question("www.signed.post", Rtype::A));
+        validator.judge(&reply, world, at(NOW), &validator.work()).await.status
+    };
+    assert_eq!(judge(&world).await, Status::Secure);
+    let old = world.zone("signed.post.");
+    let mut rolled = Zone::signed_with("signed.post.", NSEC, vec![Key::ed25519(8)]);
+    rolled.add("www.signed.post.", Rtype::A, &[192, 0, 2, 2]);
+    // The old key goes on signing the DNSKEY RRset, as the DS still names it.
+    let both = [old.keys[0].rdata(), rolled.keys[0].rdata()];
+    let mut set = Rrset::new(name("signed.post"), Rtype::DNSKEY, TTL, both.to_vec());
+    old.sign(&mut set, 2);
+    *old = rolled;
+    world.tamper(question("signed.post", Rtype::DNSKEY), move |r| r.answer = vec![set.clone()]);
+    assert_eq!(judge(&world).await, Status::Secure);
+    let asked = world.asked.lock().unwrap().len();
+    assert_eq!(judge(&world).await, Status::Secure);
+    assert_eq!(world.asked.lock().unwrap().len(), asked, "and remembered in turn");
+}
