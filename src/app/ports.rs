@@ -78,12 +78,17 @@ pub fn choose(config: &Config, served: &str) -> Result<Choice, PortError> {
             }
         };
     }
-    let addresses: Vec<SocketAddr> = config.listen.addresses.iter().map(|server| server.or_port(PORT)).collect();
+    let addresses = wanted(config);
     for address in &addresses {
         probe(*address)?;
     }
     let said = addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
     Ok(Choice { addresses, said: format!("serving {said} for {served}") })
+}
+
+/// The addresses that the configuration names.
+pub fn wanted(config: &Config) -> Vec<SocketAddr> {
+    config.listen.addresses.iter().map(|server| server.or_port(PORT)).collect()
 }
 
 /// The addresses that exist on this machine: one without IPv6, or without IPv4, serves what it has.

@@ -23,8 +23,16 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Resolve, validate and block for this machine, or for a network
+    Serve {
+        /// Serve the local network: port 53 on all addresses, for private and directly connected networks only
+        #[arg(long)]
+        lan: bool,
+        /// Configuration file; none is needed
+        #[arg(long, short, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Say what the daemon does with a name, and why: the rule, or the chain of DNSSEC
-    #[command(hide = true)]
     Why {
         /// The name
         name: String,
@@ -36,45 +44,38 @@ pub enum Verb {
         json: bool,
     },
     /// Show how the daemon is
-    #[command(hide = true)]
     Status {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Read the configuration again; a bad one is refused and the old one stays
-    #[command(hide = true)]
     Reload,
     /// Empty the caches
-    #[command(hide = true)]
     Cache {
         /// What to do
         #[command(subcommand)]
         verb: CacheVerb,
     },
     /// Block names of this box's own choice
-    #[command(hide = true)]
     Block {
         /// What to do
         #[command(subcommand)]
         verb: RuleVerb,
     },
     /// Allow names, whatever a list says
-    #[command(hide = true)]
     Allow {
         /// What to do
         #[command(subcommand)]
         verb: RuleVerb,
     },
     /// Switch blocking off for a while, or on
-    #[command(hide = true)]
     Blocking {
         /// What to do
         #[command(subcommand)]
         verb: BlockingVerb,
     },
     /// Show the zones that are not validated
-    #[command(hide = true)]
     Nta {
         /// What to do
         #[command(subcommand)]
@@ -225,23 +226,23 @@ pub enum BlocklistVerb {
         json: bool,
     },
     /// Hand a list file to the daemon, which keeps it and blocks by it from then on
-    #[command(hide = true)]
     Push {
         /// The list file
         file: PathBuf,
     },
     /// Show the versions that the daemon keeps
-    #[command(hide = true)]
     Versions {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Go back to an older version
-    #[command(hide = true)]
     Rollback {
         /// Its serial; without it the one before the active one
         serial: Option<u64>,
+        /// Id of the list, where the daemon has several
+        #[arg(long, value_name = "ID")]
+        list: Option<String>,
     },
 }
 

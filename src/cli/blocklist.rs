@@ -25,7 +25,7 @@ pub(super) fn run(socket: Option<&Path>, verb: BlocklistVerb, out: &mut dyn Writ
         BlocklistVerb::Build(arguments) => build(&arguments, out),
         BlocklistVerb::Show { file, names, json } => show(&file, names, json, out),
         BlocklistVerb::Push { file } => push(socket, &file, out),
-        BlocklistVerb::Rollback { serial } => activated(daemon::ask(socket, &Request::Rollback { serial })?, out),
+        BlocklistVerb::Rollback { list, serial } => activated(daemon::ask(socket, &Request::Rollback { list, serial })?, out),
         BlocklistVerb::Versions { json } => match daemon::ask(socket, &Request::Versions)? {
             Reply::Versions(versions) => daemon::versions(&versions, json, out),
             other => Err(daemon::unexpected(&other)),

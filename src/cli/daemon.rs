@@ -62,16 +62,20 @@ fn expect(reply: Reply, is: impl Fn(&Reply) -> bool) -> Result<Reply, Failure> {
 fn show_status(status: &Status, now: u64, out: &mut dyn Write) -> Result<(), Failure> {
     let up = render::span(now.saturating_sub(status.started));
     writeln!(out, "postern {}, process {}, up {up}, {} queries", status.version, status.pid, status.queries)?;
-    match &status.blocking.list {
-        _ if status.blocking.off_until.is_some() => {
-            let until = status.blocking.off_until.map(render::moment).unwrap_or_default();
-            writeln!(out, "NOTHING IS BLOCKED: blocking is off until {until}: {}", status.blocking.off_why.as_deref().unwrap_or(""))?;
+    let blocking = &status.blocking;
+    match blocking.off_until {
+        Some(until) => {
+            let why = blocking.off_why.as_deref().unwrap_or_default();
+            writeln!(out, "NOTHING IS BLOCKED: blocking is off until {}: {why}", render::moment(until))?;
         }
-        Some(list) => writeln!(out, "blocking {} names: list {} serial {}", list.names, list.list, list.serial)?,
-        None if status.blocking.block_rules > 0 => {
-            writeln!(out, "no list: only the {} names of `postern block list` are blocked", status.blocking.block_rules)?;
+        None if blocking.lists.is_empty() && blocking.block_rules == 0 => {
+            writeln!(out, "NOTHING IS BLOCKED: there is no list; `postern blocklist push FILE` gives one")?;
         }
-        None => writeln!(out, "NOTHING IS BLOCKED: there is no list; `postern blocklist push FILE` gives one")?,
+        None if blocking.lists.is_empty() => writeln!(out, "no list: only the names of `postern block list` are blocked")?,
+        None => {}
+    }
+    for list in &blocking.lists {
+        writeln!(out, "list {} serial {}: {} names, built {}", list.list, list.serial, list.names, render::moment(list.built))?;
     }
     writeln!(out, "own rules: {} block, {} allow", status.blocking.block_rules, status.blocking.allow_rules)?;
     writeln!(out, "clients ask at {}", render::list(&status.listening))?;
@@ -109,11 +113,8 @@ fn show_why(why: &Why, out: &mut dyn Write) -> Result<(), Failure> {
     }
     if let Some(resolved) = &why.resolved {
         writeln!(out, "resolved: {}, {}", resolved.rcode, resolved.status)?;
-        for error in &resolved.errors {
-            writeln!(out, "  {error}")?;
-        }
-        for step in &resolved.chain {
-            writeln!(out, "  {step}")?;
+        for words in resolved.errors.iter().chain(&resolved.chain).chain(&resolved.asked) {
+            writeln!(out, "  {words}")?;
         }
     }
     Ok(())
@@ -149,7 +150,7 @@ pub(super) fn rules(told: Option<&Path>, action: RuleAction, verb: RuleVerb, out
 fn show_rule(rule: &Rule, out: &mut dyn Write) -> Result<(), Failure> {
     let reach = if rule.subtree { "and all below" } else { "alone" };
     let until = render::until(rule.until);
-    Ok(writeln!(out, "{} {reach} {until}: {} (user {}, {})", rule.name, rule.why, rule.by, render::moment(rule.made))?)
+    Ok(writeln!(out, "{} {reach} {until}: {} ({}, {})", rule.name, rule.why, rule.by, render::moment(rule.made))?)
 }
 
 pub(super) fn blocking(told: Option<&Path>, verb: BlockingVerb, out: &mut dyn Write) -> Result<(), Failure> {
@@ -214,13 +215,13 @@ mod tests {
 
     #[test]
     fn without_a_list_the_status_says_so_aloud() {
-        let none = Blocking { list: None, block_rules: 0, allow_rules: 0, off_until: None, off_why: None };
+        let none = Blocking { lists: Vec::new(), block_rules: 0, allow_rules: 0, off_until: None, off_why: None };
         let text = shown(none.clone());
         assert!(text.starts_with("postern 0.1.0, process 7, up 3h 5m, 5 queries\nNOTHING IS BLOCKED: there is no list"), "{text}");
         assert!(text.ends_with("warning: the clock stands\n"));
         let list = Version { list: "scam".into(), serial: 4, names: 9, octets: 1, built: 0, active: true };
-        assert!(shown(Blocking { list: Some(list.clone()), ..none.clone() }).contains("\nblocking 9 names: list scam serial 4\n"));
-        let off = Blocking { list: Some(list), off_until: Some(86_400), off_why: Some("test".into()), ..none };
+        assert!(shown(Blocking { lists: vec![list.clone()], ..none.clone() }).contains("\nlist scam serial 4: 9 names, built 1970"));
+        let off = Blocking { lists: vec![list], off_until: Some(86_400), off_why: Some("test".into()), ..none };
         assert!(shown(off).contains("NOTHING IS BLOCKED: blocking is off until 1970-01-02 00:00:00 UTC: test"));
     }
 }

@@ -23,6 +23,7 @@ use clap::Parser as _;
 pub use args::Arguments;
 use args::{NtaVerb, Verb};
 
+use crate::app::{self, Options, StartError};
 use crate::control::api::{Request, RuleAction};
 
 /// Why a command did not succeed; each variant is an exit code.
@@ -78,6 +79,7 @@ fn told(what: &str, code: u8) -> ExitCode {
 fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Failure> {
     let socket = arguments.socket.as_deref();
     match arguments.verb {
+        Verb::Serve { lan, config } => serve(Options { file: config, lan }, out),
         Verb::Why { name, rtype, json } => daemon::why(socket, &name, &rtype, json, out),
         Verb::Status { json } => daemon::status(socket, json, out),
         Verb::Reload => daemon::done(socket, &Request::Reload, out),
@@ -94,6 +96,13 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
         Verb::Completions { shell } => shell::completions(shell, out),
         Verb::Man { folder } => shell::man(folder.as_deref(), out),
     }
+}
+
+fn serve(options: Options, out: &mut dyn std::io::Write) -> Result<(), Failure> {
+    app::run(options, out).map_err(|error| match error {
+        StartError::Config(problems) => Failure::Usage(problems.to_string()),
+        other => Failure::Failed(other.into()),
+    })
 }
 
 /// Seconds since 1970.

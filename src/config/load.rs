@@ -17,6 +17,7 @@ use toml::de::{DeTable, DeValue};
 use super::schema::{self, Form, KEYS, Key, REPEATED};
 use super::value::{Line, Moment, Refusal, Server, Value};
 use super::{Access, Action, Block, Cache, Config, Forward, Listen, Nta, Resolve, Stub, Validate};
+use crate::blocklist::Protected;
 use crate::guard::Prefix;
 use crate::wire::{Name, Rtype};
 
@@ -359,13 +360,24 @@ impl<'a> Reader<'a> {
                 None
             }
         });
+        if let Some(error) = critical.as_ref().and_then(|text| Protected::with_critical(text).err()) {
+            s.contradiction(
+                "critical_file",
+                format!("{error}"),
+                "write one name a line, then the reason; a dot in front protects all below too",
+            );
+        }
+        let own_names: Vec<Name> = s.value("own_names");
+        if let Err(error) = Protected::default().add_own(&own_names) {
+            s.contradiction("own_names", format!("{error}"), "name the domains of the post, not every host");
+        }
         let action = match word.as_str() {
             "nodata" => Action::Nodata,
             "null" => Action::Null,
             "sinkhole" => Action::Sinkhole(sinkhole),
             _ => Action::Nxdomain,
         };
-        Block { action, ttl: s.whole("ttl_seconds") as u32, own_names: s.value("own_names"), critical }
+        Block { action, ttl: s.whole("ttl_seconds") as u32, own_names, critical }
     }
 }
 

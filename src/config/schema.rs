@@ -116,7 +116,7 @@ pub const KEYS: &[Key] = &[
 
     key("listen.addresses", "[]", Form::Servers,
         "Where clients ask, UDP and TCP. Port 0 lets the system choose. Empty: 127.0.0.1 and ::1 on port 53, or 5300 where 53 is not ours \
-         to take; with lan = true all addresses on port 53.").fixed(),
+         to take; with lan = true all addresses on port 53."),
     key("listen.udp_payload_bytes", "1232", Form::Whole(512, 4096),
         "Largest answer over UDP; a longer one is truncated and asked again over TCP. 1232 fits every path unfragmented (RFC 9715).")
         .in_unit("octets"),

@@ -36,6 +36,8 @@ pub enum Request {
     Versions,
     /// Make an older kept version active again.
     Rollback {
+        /// Id of the list; `None` where there is only one.
+        list: Option<String>,
         /// Its serial; `None` is the one before.
         serial: Option<u64>,
     },
@@ -173,8 +175,8 @@ pub struct Status {
 /// Whether and what is blocked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Blocking {
-    /// The list in force.
-    pub list: Option<Version>,
+    /// The lists in force.
+    pub lists: Vec<Version>,
     /// Rules of the box's own that block.
     pub block_rules: usize,
     /// Rules of the box's own that allow.
@@ -196,7 +198,7 @@ pub struct Version {
     pub names: u64,
     /// Size of the file.
     pub octets: u64,
-    /// When it was built.
+    /// When it was built; 0 where the file cannot be read.
     pub built: u64,
     /// Whether it is the one in force.
     pub active: bool,
@@ -213,8 +215,8 @@ pub struct Rule {
     pub until: Option<u64>,
     /// Why.
     pub why: String,
-    /// Who made it, as a user id.
-    pub by: u32,
+    /// Who made it (`uid 1000`).
+    pub by: String,
     /// When.
     pub made: u64,
 }
@@ -254,6 +256,8 @@ pub struct Resolved {
     pub status: String,
     /// Extended errors, in words.
     pub errors: Vec<String>,
+    /// The servers asked, in words, in order.
+    pub asked: Vec<String>,
     /// The chain from the trust anchor, in words, step by step.
     pub chain: Vec<String>,
 }

@@ -40,6 +40,13 @@ pub trait Policy: Send + Sync + 'static {
     /// Judges a name (lower-case wire form) for a client at `wall`, seconds since 1970, 0 where the clock is not trusted. Must neither
     /// allocate nor wait unless `may_wait`.
     fn judge(&self, name: &[u8], client: IpAddr, wall: u64, may_wait: bool) -> Judgement<'_>;
+
+    /// Judges a name that `question`, which has been let through, leads to by CNAME or DNAME. A rule that lets the question through by
+    /// name may speak for what it leads to.
+    fn judge_target(&self, question: &[u8], target: &[u8], client: IpAddr, wall: u64, may_wait: bool) -> Judgement<'_> {
+        let _ = question;
+        self.judge(target, client, wall, may_wait)
+    }
 }
 
 /// No rules at all.

@@ -241,8 +241,8 @@ impl Service {
         counters: &Counters<O>,
         may_wait: bool,
     ) -> Step {
-        let judge = |name: &[u8]| rules.policy.judge(name, packet.from.ip(), now.trusted_wall, may_wait);
-        let verdict = match judge(query.name()) {
+        let (policy, client, wall) = (&rules.policy, packet.from.ip(), now.trusted_wall);
+        let verdict = match policy.judge(query.name(), client, wall, may_wait) {
             Judgement::Pass(verdict, list) => {
                 if let Some((list, action)) = list.zip(passed(verdict)) {
                     counters.action(list, action);
@@ -260,7 +260,7 @@ impl Service {
             return Step::Slow(Why::Miss(verdict));
         };
         counters.lookup(Cache::Answer, Lookup::Hit);
-        match judge_entry(&hit, rules.policy.generation(now.trusted_wall), judge) {
+        match judge_entry(&hit, policy.generation(wall), |target| policy.judge_target(query.name(), target, client, wall, may_wait)) {
             Judgement::Pass(..) => {}
             Judgement::Block(block) => return block_answer(query, &block, terms, out, counters),
             Judgement::WouldWait => return Step::Slow(Why::Disk),
@@ -303,7 +303,8 @@ impl Service {
         let targets = targets(&question, &outcome);
         let generation = rules.policy.generation(now.trusted_wall);
         let judge_targets = || {
-            let judged = targets.iter().map(|t| rules.policy.judge(t.wire(), packet.from.ip(), now.trusted_wall, true));
+            let (policy, client) = (&rules.policy, packet.from.ip());
+            let judged = targets.iter().map(|t| policy.judge_target(query.name(), t.wire(), client, now.trusted_wall, true));
             judged.filter_map(|judgement| if let Judgement::Block(block) = judgement { Some(block) } else { None }).next()
         };
         let blocked = if targets.is_empty() { None } else { self.blocking(judge_targets) };

@@ -82,6 +82,13 @@ impl Metrics {
         locked(&self.state.sources).push(Box::new(source));
     }
 
+    /// The sum of a counter or gauge over all its series.
+    pub fn total(&self, metric: &'static Metric) -> f64 {
+        let families = self.registry.gather();
+        let series = families.iter().filter(|family| family.name() == metric.name).flat_map(MetricFamily::get_metric);
+        series.map(|sample| sample.get_counter().get_value() + sample.get_gauge().get_value()).sum()
+    }
+
     /// The Prometheus text format (version 0.0.4).
     pub fn text(&self) -> String {
         let mut bytes = Vec::with_capacity(32 * 1024);
