@@ -106,6 +106,14 @@ impl Prepared {
     /// [`StartError`]; nothing is left behind but an empty state directory.
     pub fn new(options: Options) -> Result<Prepared, StartError> {
         let config = options.config()?;
+        Prepared::with(options, config)
+    }
+
+    /// As [`Prepared::new`], with a configuration that has been read already.
+    ///
+    /// # Errors
+    /// As [`Prepared::new`].
+    pub fn with(options: Options, config: Config) -> Result<Prepared, StartError> {
         let root = crate::sys::linux::process::effective_uid() == 0;
         let state_dir = config.state_dir.clone().unwrap_or_else(|| place::state_dir(root, &place::environment));
         let broken = |source| StartError::State { path: state_dir.clone(), source };

@@ -32,6 +32,15 @@ pub enum Verb {
         #[arg(long, short, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// See it at work on a miniature internet inside this machine
+    Demo {
+        /// End after the table: exit code 0 if every answer was as expected, else 1
+        #[arg(long)]
+        once: bool,
+        /// Another number gives other names, addresses and keys
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        seed: u64,
+    },
     /// Say what the daemon does with a name, and why: the rule, or the chain of DNSSEC
     Why {
         /// The name
@@ -322,9 +331,9 @@ pub struct QueryArguments {
     /// The type: A, AAAA, MX, … or TYPE123
     #[arg(value_name = "TYPE", default_value = "A")]
     pub rtype: String,
-    /// The resolver: an address, or address:port
-    #[arg(long, short, value_name = "ADDRESS", default_value = "127.0.0.1:53")]
-    pub server: ServerAddress,
+    /// The resolver: an address, or address:port; without it the running daemon, else 127.0.0.1
+    #[arg(long, short, value_name = "ADDRESS")]
+    pub server: Option<ServerAddress>,
     /// Ask over TCP
     #[arg(long)]
     pub tcp: bool,

@@ -8,6 +8,7 @@ mod args;
 mod blocklist;
 mod config;
 mod daemon;
+mod demo;
 mod query;
 mod render;
 #[cfg(feature = "sensor")]
@@ -80,6 +81,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
     let socket = arguments.socket.as_deref();
     match arguments.verb {
         Verb::Serve { lan, config } => serve(Options { file: config, lan }, out),
+        Verb::Demo { once, seed } => demo::run(seed, once, out),
         Verb::Why { name, rtype, json } => daemon::why(socket, &name, &rtype, json, out),
         Verb::Status { json } => daemon::status(socket, json, out),
         Verb::Reload => daemon::done(socket, &Request::Reload, out),
@@ -89,7 +91,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
         Verb::Blocking { verb } => daemon::blocking(socket, verb, out),
         Verb::Nta { verb: NtaVerb::List { json } } => daemon::ntas(socket, json, out),
         Verb::Blocklist { verb } => blocklist::run(socket, verb, out),
-        Verb::Query(arguments) => query::run(arguments, out),
+        Verb::Query(arguments) => query::run(socket, arguments, out),
         #[cfg(feature = "sensor")]
         Verb::Sensor { verb } => sensor::run(verb, out),
         Verb::Config { verb } => config::run(verb, out),

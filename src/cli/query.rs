@@ -3,14 +3,17 @@
 //! A client of its own over UDP and TCP: it shows what a client on the network gets. `why` asks the daemon's rooms instead.
 
 use std::io::{Read as _, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
 use super::args::QueryArguments;
-use super::{Failure, render};
+use super::{Failure, daemon, render};
+use crate::control::api::{Reply, Request};
+use crate::control::client;
 use crate::wire::{Ede, Edns, Encoder, Flags, Message, Name, Question, Record, Rtype};
 
 /// UDP attempts: the first may be lost.
@@ -36,16 +39,28 @@ pub(super) struct Ask {
     pub(super) tcp: bool,
 }
 
-pub(super) fn run(arguments: QueryArguments, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(socket: Option<&Path>, arguments: QueryArguments, out: &mut dyn Write) -> Result<(), Failure> {
     let name: Name = arguments.name.parse().map_err(|e| Failure::Usage(format!("{:?} is no domain name: {e}", arguments.name)))?;
     let rtype: Rtype = arguments.rtype.parse().map_err(|e| Failure::Usage(format!("{e}")))?;
-    let server = arguments.server.0;
+    let server = arguments.server.map_or_else(|| own_daemon(socket), |server| server.0);
     let ask = Ask { name, rtype, dnssec_ok: arguments.dnssec, checking_disabled: arguments.cd, tcp: arguments.tcp };
     let exchange = ask_server(server, &ask)?;
     if arguments.json {
         return render::json(out, &as_json(&ask, server, &exchange));
     }
     show(&ask, server, &exchange, out)
+}
+
+/// Where the daemon of this machine answers, as it says itself; the usual place where it says nothing.
+fn own_daemon(socket: Option<&Path>) -> SocketAddr {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 53));
+    let Ok(Reply::Status(status)) = client::ask(&daemon::socket(socket), &Request::Status) else { return usual };
+    let Some(first) = status.listening.first() else { return usual };
+    match first.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::from(([127, 0, 0, 1], first.port())),
+        IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, first.port())),
+        _ => *first,
+    }
 }
 
 /// Sends the question, over TCP where the answer over UDP is truncated.
