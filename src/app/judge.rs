@@ -7,7 +7,6 @@ use crate::listen::{Block, Judgement, Policy};
 use crate::policy::{Engine, Verdict, inspect};
 use crate::respond::BlockAnswer;
 use crate::telemetry::{ListSlot, Metrics, label};
-use crate::wire::Name;
 
 /// A policy that judges, whole and unchanging; a change of any rule makes the next one.
 #[derive(Debug)]
@@ -17,12 +16,13 @@ pub(super) struct Judge {
     ttl: u32,
     /// Place among the counters of each list of the engine.
     lists: Vec<ListSlot>,
+    same_for_all: bool,
 }
 
 impl Judge {
     pub(super) fn new(engine: Engine, action: &Action, ttl: u32, metrics: &Metrics) -> Judge {
         let lists = engine.parts().lists.iter().map(|list| metrics.list(&list.manifest().id)).collect();
-        Judge { lists, answer: answer(action), ttl, engine }
+        Judge { lists, answer: answer(action), ttl, same_for_all: engine.same_for_all_clients(), engine }
     }
 
     /// The snapshot, for those who ask in words.
@@ -67,10 +67,12 @@ impl Policy for Judge {
         if !verdict.blocks() {
             return self.judgement(verdict);
         }
-        // Seldom enough that an allocation does not matter.
-        let (Ok(question), Ok(target)) = (Name::from_wire(question), Name::from_wire(target)) else { return self.judgement(verdict) };
-        let own = self.engine.decide(&question, client, wall, may_wait);
-        self.judgement(inspect::targets(&self.engine, &question, &own, [&target], client, wall, may_wait).0)
+        let own = self.engine.decide_wire(question, client, wall, may_wait);
+        self.judgement(inspect::targets(&self.engine, question, &own, [target], client, wall, may_wait).0)
+    }
+
+    fn is_same_for_all(&self) -> bool {
+        self.same_for_all
     }
 }
 
@@ -93,6 +95,7 @@ mod tests {
     use crate::blocklist::{self, Scope};
     use crate::policy::engine::Parts;
     use crate::policy::exception::Exception;
+    use crate::wire::Name;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

@@ -145,7 +145,7 @@ impl Prepared {
         let clock_file = self.state_dir.join(CLOCK_FILE);
         let saved = std::fs::read_to_string(&clock_file).ok().and_then(|text| text.trim().parse().ok());
         clock.raise_floor(saved.unwrap_or(0));
-        let store = Store::open(store::Settings::below(&self.state_dir)).map_err(broken)?;
+        let store = Store::open_with(store::Settings::below(&self.state_dir), Arc::new(listen::PageCache)).map_err(broken)?;
         for list in store.lists() {
             clock.raise_floor(list.manifest().created);
         }

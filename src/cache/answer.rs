@@ -140,9 +140,13 @@ impl Entry {
         judged == generation || (self.bytes_len + self.offsets_len + self.ede_len) as usize == self.data.len()
     }
 
-    /// Policy has let every target through under `generation`.
-    pub fn set_judged(&self, generation: u64) {
-        self.judged.store(generation, Relaxed);
+    /// Policy has let every target through, for every client, under `generation`; `None` where that is not so for every client.
+    pub fn set_judged(&self, generation: Option<u64>) {
+        let judged = generation.unwrap_or(NEVER);
+        // Read first: a hit must not write to memory that other workers read.
+        if self.judged.load(Relaxed) != judged {
+            self.judged.store(judged, Relaxed);
+        }
     }
 
     /// Seconds since it was stored.

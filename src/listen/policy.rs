@@ -47,6 +47,11 @@ pub trait Policy: Send + Sync + 'static {
         let _ = question;
         self.judge(target, client, wall, may_wait)
     }
+
+    /// Whether every client is told the same. Where not, that one was let through to a target says nothing about another.
+    fn is_same_for_all(&self) -> bool {
+        true
+    }
 }
 
 /// No rules at all.

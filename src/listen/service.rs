@@ -13,7 +13,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use super::policy::{Block, Judgement, Policy};
-use crate::cache::answer::{AnswerCache, Entry, Facts, Key};
+use crate::cache::answer::{AnswerCache, Facts, Key};
 use crate::guard::ratelimit::Kind;
 use crate::guard::{Acl, Cookies, Limited, RateLimit};
 use crate::outbound::SystemClock;
@@ -260,10 +260,13 @@ impl Service {
             return Step::Slow(Why::Miss(verdict));
         };
         counters.lookup(Cache::Answer, Lookup::Hit);
-        match judge_entry(&hit, policy.generation(wall), |target| policy.judge_target(query.name(), target, client, wall, may_wait)) {
-            Judgement::Pass(..) => {}
-            Judgement::Block(block) => return block_answer(query, &block, terms, out, counters),
-            Judgement::WouldWait => return Step::Slow(Why::Disk),
+        if !hit.is_judged(policy.generation(wall)) {
+            let judge = |target: &[u8]| policy.judge_target(query.name(), target, client, wall, may_wait);
+            match judge_targets(hit.targets(), policy.is_same_for_all(), judge) {
+                (Judgement::Pass(..), lasting) => hit.set_judged(lasting.then(|| policy.generation(wall))),
+                (Judgement::Block(block), _) => return block_answer(query, &block, terms, out, counters),
+                (Judgement::WouldWait, _) => return Step::Slow(Why::Disk),
+            }
         }
         let body = hit.body();
         respond::answer(out, query, &body, hit.age(now.seconds()), terms);
@@ -301,13 +304,13 @@ impl Service {
         let (rules, now) = (self.rules.load_full(), self.now());
         let encoding = respond::encode(&question, &outcome, query.dnssec_ok());
         let targets = targets(&question, &outcome);
-        let generation = rules.policy.generation(now.trusted_wall);
-        let judge_targets = || {
-            let (policy, client) = (&rules.policy, packet.from.ip());
-            let judged = targets.iter().map(|t| policy.judge_target(query.name(), t.wire(), client, now.trusted_wall, true));
-            judged.filter_map(|judgement| if let Judgement::Block(block) = judgement { Some(block) } else { None }).next()
+        let (policy, client, wall) = (&rules.policy, packet.from.ip(), now.trusted_wall);
+        let judge = |target: &[u8]| policy.judge_target(query.name(), target, client, wall, true);
+        let (judgement, lasting) = match targets.is_empty() {
+            true => (Judgement::Pass(verdict, None), true),
+            false => self.blocking(|| judge_targets(targets.iter().map(Name::wire), policy.is_same_for_all(), judge)),
         };
-        let blocked = if targets.is_empty() { None } else { self.blocking(judge_targets) };
+        let blocked = if let Judgement::Block(block) = judgement { Some(block) } else { None };
         if query.unusual.is_none() && !outcome.stale {
             let bogus_data = asked.checking_disabled && matches!(outcome.status, Status::Bogus(_) | Status::Indeterminate);
             let facts = Facts {
@@ -315,7 +318,7 @@ impl Service {
                 validation_failure: !asked.checking_disabled && matches!(outcome.status, Status::Bogus(_)),
                 targets: &targets,
                 // The answer itself is kept, block or no block: the hit is judged again under the rules of its day.
-                judged: blocked.is_none().then_some(generation),
+                judged: lasting.then(|| policy.generation(wall)),
             };
             self.cache.insert(&key(&query, bogus_data), &encoding.body(), &facts, now.seconds());
         }
@@ -439,20 +442,21 @@ fn key<'a>(query: &Query<'a>, checking_disabled: bool) -> Key<'a> {
     Key { name: query.name(), rtype: query.rtype, dnssec_ok: query.dnssec_ok(), checking_disabled }
 }
 
-/// Judges the stored targets again where the rules have changed since.
-fn judge_entry<'p>(entry: &Entry, generation: u64, judge: impl Fn(&[u8]) -> Judgement<'p>) -> Judgement<'p> {
-    let pass = Judgement::Pass(Verdict::Allowed, None);
-    if entry.is_judged(generation) {
-        return pass;
-    }
-    for target in entry.targets() {
+/// Judges targets in order up to the first that is not let through; and whether the judgement holds for every client as long as the
+/// rules stay: not where a target was let through by a rule, which may end by itself or be this client's own.
+fn judge_targets<'t, 'p>(
+    targets: impl Iterator<Item = &'t [u8]>,
+    same_for_all: bool,
+    judge: impl Fn(&[u8]) -> Judgement<'p>,
+) -> (Judgement<'p>, bool) {
+    let mut lasting = same_for_all;
+    for target in targets {
         match judge(target) {
-            Judgement::Pass(..) => {}
-            other => return other,
+            Judgement::Pass(verdict, _) => lasting &= verdict == Verdict::Allowed,
+            other => return (other, false),
         }
     }
-    entry.set_judged(generation);
-    pass
+    (Judgement::Pass(Verdict::Allowed, None), lasting)
 }
 
 fn block_answer<O: Owner>(query: &Query<'_>, block: &Block<'_>, terms: &Terms, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {

@@ -56,6 +56,8 @@ impl Resolve for Scripted {
 #[derive(Default)]
 struct Names {
     blocked: Mutex<Vec<Name>>,
+    /// The one client that may have what is blocked.
+    spared: Mutex<Option<IpAddr>>,
     generation: AtomicU64,
 }
 
@@ -71,11 +73,15 @@ impl Policy for Names {
         self.generation.load(Relaxed)
     }
 
-    fn judge(&self, name: &[u8], _client: IpAddr, _wall: u64, may_wait: bool) -> Judgement<'_> {
+    fn is_same_for_all(&self) -> bool {
+        self.spared.lock().unwrap().is_none()
+    }
+
+    fn judge(&self, name: &[u8], client: IpAddr, _wall: u64, may_wait: bool) -> Judgement<'_> {
         if name.starts_with(b"\x04disk") && !may_wait {
             return Judgement::WouldWait;
         }
-        if !self.blocked.lock().unwrap().iter().any(|n| n.wire() == name) {
+        if *self.spared.lock().unwrap() == Some(client) || !self.blocked.lock().unwrap().iter().any(|n| n.wire() == name) {
             return Judgement::Pass(Verdict::Allowed, None);
         }
         let text = ["list=", "scam", "", ""];
@@ -294,6 +300,21 @@ async fn a_target_that_is_blocked_when_first_resolved_is_blocked() {
     assert_eq!(bench.resolved(), 1);
     // Asking for the CNAME itself gives the name away, not the address.
     assert_eq!(bench.ask(&query("alias.example", Rtype::CNAME, 0, None)).await.rcode(), Rcode::NOERROR);
+}
+
+/// What one client was let through to, by a rule of its own, is still kept from the others.
+#[tokio::test]
+async fn a_judgement_for_one_client_is_not_kept_for_another() {
+    let bench = bench();
+    bench.policy.block(&["target.example"]);
+    *bench.policy.spared.lock().unwrap() = "192.168.1.8".parse().ok();
+    let alias = query("alias.example", Rtype::A, 0, None);
+    for _ in 0..2 {
+        let spared = bench.ask_from(&alias, "192.168.1.8:9", Transport::Udp).await.unwrap();
+        assert_eq!(Message::parse(&spared).unwrap().answer.len(), 2);
+        assert_eq!(bench.ask(&alias).await.rcode(), Rcode::NXDOMAIN);
+    }
+    assert_eq!(bench.resolved(), 1);
 }
 
 #[tokio::test]

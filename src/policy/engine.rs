@@ -156,8 +156,12 @@ impl Engine {
     }
 
     /// Whether what `name` resolves to is not held against it: a rule lets it through by name, or it is protected itself.
-    pub(super) fn exempts(&self, name: &Name, verdict: &Verdict) -> bool {
-        verdict.exempts() || self.parts.protected.judge(name, Scope::Exact).is_some()
+    pub(super) fn exempts(&self, name: &[u8], verdict: &Verdict) -> bool {
+        let protected = || {
+            let suffixes = Suffixes::of_wire(name);
+            suffixes.has_whole_name() && self.parts.protected.judge_suffix(&suffixes, suffixes.count(), Scope::Exact).is_some()
+        };
+        verdict.exempts() || protected()
     }
 
     /// How a block by this list begins to tell of itself.

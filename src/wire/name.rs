@@ -187,6 +187,13 @@ impl Name {
     }
 }
 
+/// The lower-case wire form.
+impl AsRef<[u8]> for Name {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Walks an uncompressed name and gives its length in octets.
 ///
 /// # Errors

@@ -70,7 +70,7 @@ fn targets_are_judged_once_a_generation() {
     let hit = cache.find(&key(&nth(1)), 1).unwrap();
     assert_eq!(hit.targets().collect::<Vec<_>>(), [targets[0].wire(), targets[1].wire()]);
     assert!(!hit.is_judged(4));
-    hit.set_judged(4);
+    hit.set_judged(Some(4));
     assert!(hit.is_judged(4) && !hit.is_judged(5));
     insert(&cache, &key(&nth(2)), 1, &facts(10), 0);
     assert!(cache.find(&key(&nth(2)), 1).unwrap().is_judged(99));
