@@ -293,6 +293,11 @@ impl List {
         self.header.length
     }
 
+    /// Format version that the file was written in.
+    pub fn format(&self) -> u16 {
+        self.header.version
+    }
+
     /// SHA-256 of the header, which holds the digests of all else: the identity of this version.
     pub fn digest(&self) -> [u8; 32] {
         self.digest

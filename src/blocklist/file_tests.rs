@@ -182,6 +182,34 @@ fn a_file_of_any_length_is_refused_without_a_panic() {
     assert!(matches!(List::open(&path), Err(OpenError::Header(HeaderError::WrongLength { .. }))));
 }
 
+/// More provenance than a block holds, shared and not, found again for every entry.
+#[test]
+fn provenance_is_kept_for_each_entry_and_ended_entries_block_nothing() {
+    let scratch = Scratch::new();
+    let line = |i: u32| {
+        format!(
+            r#"{{"name":"n{i}.example","scope":"subtree","reason":"reason {}","submitter":"{}","expires":{}}}"#,
+            i % 10,
+            "s".repeat(100 + i as usize % 300),
+            1000 + i
+        )
+    };
+    let text: String = (0..200u32).map(|i| line(i) + "\n").chain(["{\"name\":\"bare.example\"}\n".to_owned()]).collect();
+    let list = list(&scratch, "a", &text, Reading::default());
+    list.verify().unwrap();
+    for i in 0..200u32 {
+        let ask = |now| list.lookup(&suffixes(&format!("x.n{i}.example")), Action::Block, now, true);
+        let Lookup::Listed(entry) = ask(999 + u64::from(i)) else { panic!("n{i} is not listed") };
+        let detail = list.detail(&entry).unwrap().unwrap();
+        assert_eq!(detail.reason, Some(format!("reason {}", i % 10)));
+        assert_eq!(detail.submitter.map(|s| s.len()), Some(100 + i as usize % 300));
+        assert_eq!(ask(1000 + u64::from(i)), Lookup::NotListed, "it has ended");
+        assert!(matches!(ask(0), Lookup::Listed(_)), "a clock that is not trusted ends nothing");
+    }
+    let Lookup::Listed(bare) = list.lookup(&suffixes("bare.example"), Action::Block, 0, true) else { panic!() };
+    assert_eq!(list.detail(&bare).unwrap(), None);
+}
+
 fn short_name() -> impl Strategy<Value = String> {
     // Below a suffix without rules of its own, so that nothing is held back.
     "[a-c]{1,2}(\\.[a-c]{1,2}){0,3}".prop_map(|n| format!("{n}.example"))

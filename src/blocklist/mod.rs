@@ -6,13 +6,20 @@
 //! Not here: client groups, RPZ triggers other than names.
 
 pub mod build;
+pub mod diff;
 pub mod explain;
 pub mod file;
 pub mod filter;
 pub mod format;
+pub mod impact;
 pub mod key;
+#[cfg(feature = "server")]
+pub mod keys;
 pub mod parse;
 pub mod protected;
+pub mod refusal;
+#[cfg(feature = "server")]
+pub mod signature;
 pub mod store;
 
 mod block;

@@ -1,13 +1,14 @@
 //! The lists a box has taken: each version a file, one of them in force, older ones kept to go back to.
 //!
 //! ```text
-//! DIR/ID/0000000000000012.plist   a version
-//! DIR/ID/current                  the serial in force; writing it is the moment a push counts
-//! SERIALS                         the highest serial ever accepted of each list: kept apart, it survives the loss of DIR
+//! DIR/ID/0000000000000012.plist         a version
+//! DIR/ID/0000000000000012.KEY.minisig   a signature that came with it
+//! DIR/ID/current                        the serial in force; writing it is the moment a push counts
+//! SERIALS                               the highest serial ever accepted of each list: kept apart, it survives the loss of DIR
 //! ```
 //! A push is streamed to a file of its own, verified whole, synced and renamed before `current` names it, so a power loss leaves the
 //! state before or after. At start a damaged version is passed over for the newest sound one, and [`Store::warnings`] says so.
-//! Signatures are checked before a list comes here; what a list would newly block is the impact gate's.
+//! Who may sign a list and what it would newly block are judged by the [`Gate`] that is passed in.
 #![allow(clippy::disallowed_methods, reason = "the store owns its files")]
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use super::build::is_id;
 use super::durable::{self, UNFINISHED};
 use super::file::{BlockReader, HOT_BYTES, List, Manifest, OpenError, Waiting};
 use super::format::MAX_FILE;
+pub use super::refusal::Refusal;
 
 /// Versions kept of each list, unless told otherwise.
 pub const KEEP: usize = 5;
@@ -49,133 +51,28 @@ impl Settings {
     }
 }
 
-/// Why a list is not taken. What was in force goes on.
-#[derive(Debug, thiserror::Error)]
-pub enum Refusal {
-    /// The serial is not above the highest ever accepted.
-    #[error("list {id} serial {serial} is not newer than {highest}, the highest accepted here")]
-    NotNewer {
-        /// The list.
-        id: String,
-        /// Its serial.
-        serial: u64,
-        /// The highest accepted.
-        highest: u64,
-    },
-    /// Its `not_before` lies ahead.
-    #[error("list {id} is not valid before {not_before} (seconds since 1970)")]
-    NotYetValid {
-        /// The list.
-        id: String,
-        /// From when.
-        not_before: u64,
-    },
-    /// Its `expires` has passed.
-    #[error("list {id} expired at {expires} (seconds since 1970)")]
-    Expired {
-        /// The list.
-        id: String,
-        /// Since when.
-        expires: u64,
-    },
-    /// It has dates and the clock cannot judge them.
-    #[error("list {id} has dates, and the clock is not trusted yet")]
-    ClockUntrusted {
-        /// The list.
-        id: String,
-    },
-    /// Longer than any list may be.
-    #[error("{length} octets are more than a list may have ({MAX_FILE})")]
-    TooLarge {
-        /// Stated or found.
-        length: u64,
-    },
-    /// Fewer octets came than were announced.
-    #[error("the list ended after {found} of {stated} octets")]
-    CutShort {
-        /// Announced.
-        stated: u64,
-        /// Came.
-        found: u64,
-    },
-    /// No sound list file.
-    #[error("the file is no sound list")]
-    Unsound(#[source] OpenError),
-    /// Its id cannot be a file name, or its serial is too large.
-    #[error("list id {id:?} or serial {serial} cannot be used")]
-    BadIdentity {
-        /// The list.
-        id: String,
-        /// Its serial.
-        serial: u64,
-    },
-    /// More lists than a box takes.
-    #[error("{MAX_LISTS} lists are in force already")]
-    TooManyLists,
-    /// The disk is full.
-    #[error("the disk is full")]
-    DiskFull,
-    /// The file system said no.
-    #[error("cannot store the list")]
-    Io(#[source] io::Error),
-    /// There is no such version to go back to.
-    #[error("there is no {} version of list {id} to go back to", if serial.is_some() { "such" } else { "older" })]
-    NoSuchVersion {
-        /// The list.
-        id: String,
-        /// The serial asked for.
-        serial: Option<u64>,
-    },
+/// What the gate is shown before a list is taken: sound, its dates and serial judged, not yet in its place.
+#[derive(Debug)]
+pub struct Arriving<'a> {
+    /// The list.
+    pub list: &'a List,
+    /// Its file.
+    pub file: &'a File,
+    /// The version in force that it would replace.
+    pub in_force: Option<&'a Arc<List>>,
 }
 
-impl Refusal {
-    /// Label for metrics, logs and JSON, in snake case.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Refusal::NotNewer { .. } => "not_newer",
-            Refusal::NotYetValid { .. } => "not_yet_valid",
-            Refusal::Expired { .. } => "expired",
-            Refusal::ClockUntrusted { .. } => "clock_untrusted",
-            Refusal::TooLarge { .. } => "too_large",
-            Refusal::CutShort { .. } => "cut_short",
-            Refusal::Unsound(_) => "unsound",
-            Refusal::BadIdentity { .. } => "bad_identity",
-            Refusal::TooManyLists => "too_many_lists",
-            Refusal::DiskFull => "disk_full",
-            Refusal::Io(_) => "io",
-            Refusal::NoSuchVersion { .. } => "no_such_version",
-        }
-    }
-
-    /// What somebody can do about it.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Refusal::NotNewer { .. } => {
-                "build the list with a higher --serial; to go back to a kept version use `postern blocklist rollback`"
-            }
-            Refusal::NotYetValid { .. } => "push it again then, or check the clock",
-            Refusal::Expired { .. } => "get a newer version from whoever publishes the list, or check the clock",
-            Refusal::ClockUntrusted { .. } => "wait for the clock to be set, or set it",
-            Refusal::TooLarge { .. } => "split the list",
-            Refusal::CutShort { .. } => "push it again",
-            Refusal::Unsound(_) => "build the list again with `postern blocklist build`, or fetch it again",
-            Refusal::BadIdentity { .. } => "build the list again with a usable --id and --serial",
-            Refusal::TooManyLists => "merge lists, or remove one",
-            Refusal::DiskFull => "free some space in the state directory",
-            Refusal::Io(_) => "look at the state directory and the system log",
-            Refusal::NoSuchVersion { .. } => "see `postern blocklist versions`",
-        }
-    }
+/// A signature that is kept with its list: id of the key, and the text of the `.minisig` file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Id of the key: letters and digits.
+    pub key: String,
+    /// The text.
+    pub text: String,
 }
 
-impl From<io::Error> for Refusal {
-    fn from(error: io::Error) -> Refusal {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Refusal::DiskFull,
-            _ => Refusal::Io(error),
-        }
-    }
-}
+/// Decides whether a list may be taken by what is not in the file itself: signatures, impact. Gives the signatures to keep with it.
+pub type Gate<'a> = &'a mut dyn FnMut(&Arriving<'_>) -> Result<Vec<Kept>, Refusal>;
 
 /// Something found wrong at start that did not stop it.
 #[derive(Debug, thiserror::Error)]
@@ -211,6 +108,8 @@ pub struct Version {
     pub active: bool,
     /// Entries and build time; `None` where the file cannot be read.
     pub known: Option<(u64, u64)>,
+    /// Ids of the keys whose signatures came with it.
+    pub signers: Vec<String>,
 }
 
 /// A step of taking a list, in order; drills stop after each.
@@ -307,7 +206,7 @@ impl Store {
                 *highest = (*highest).max(current);
                 let counted = *highest;
                 for serial in serials.extract_if(.., |s| *s > counted) {
-                    fs::remove_file(version_path(&directory, serial))?;
+                    remove_version(&directory, serial)?;
                 }
             }
             None => *highest = serials.iter().copied().fold(*highest, u64::max),
@@ -361,8 +260,16 @@ impl Store {
     /// # Errors
     /// The reason it is not taken; files and lists in force are then as before.
     pub fn accept(&mut self, input: &mut dyn Read, length: u64, now: Option<u64>) -> Result<Arc<List>, Refusal> {
+        self.accept_through(input, length, now, &mut |_| Ok(Vec::new()))
+    }
+
+    /// As [`Store::accept`], for a list that `gate` must let through.
+    ///
+    /// # Errors
+    /// As [`Store::accept`], and what `gate` gives.
+    pub fn accept_through(&mut self, input: &mut dyn Read, length: u64, now: Option<u64>, gate: Gate<'_>) -> Result<Arc<List>, Refusal> {
         let arriving = self.settings.directory.join(format!("arriving{UNFINISHED}"));
-        let result = self.take(&arriving, input, length, now, &mut |_| Ok(()));
+        let result = self.take(&arriving, input, length, now, gate, &mut |_| Ok(()));
         if result.is_err() {
             let _ = fs::remove_file(&arriving);
         }
@@ -375,6 +282,7 @@ impl Store {
         input: &mut dyn Read,
         length: u64,
         now: Option<u64>,
+        gate: Gate<'_>,
         drill: Drill<'_>,
     ) -> Result<Arc<List>, Refusal> {
         if length > MAX_FILE {
@@ -388,14 +296,20 @@ impl Store {
         }
         file.flush()?;
         drill(Step::Written)?;
-        let list = List::open_file(file, self.reader.clone(), self.settings.hot_bytes).map_err(unsound)?;
+        let list = List::open_file(file, self.reader.clone(), self.settings.hot_bytes)?;
         self.entitled(list.manifest(), now)?;
-        list.verify().map_err(unsound)?;
+        list.verify()?;
+        let signatures = gate(&Arriving { list: &list, file: &File::open(arriving)?, in_force: self.lists.get(&list.manifest().id) })?;
         drill(Step::Verified)?;
         let (id, serial) = (list.manifest().id.clone(), list.manifest().serial);
         let directory = self.settings.directory.join(&id);
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         File::open(arriving)?.sync_all()?;
+        // A push of the same serial that died may have left signatures.
+        remove_version(&directory, serial)?;
+        for Kept { key, text } in signatures.iter().filter(|s| is_id(&s.key)) {
+            durable::replace(&directory.join(format!("{serial:016}.{key}.minisig")), text.as_bytes())?;
+        }
         fs::rename(arriving, version_path(&directory, serial))?;
         durable::sync_directory(&version_path(&directory, serial))?;
         durable::sync_directory(&directory)?;
@@ -414,6 +328,9 @@ impl Store {
         }
         let highest = self.highest(&id);
         if serial <= highest && (highest > 0 || self.lists.contains_key(&id)) {
+            if serial == highest && self.lists.get(&id).is_some_and(|l| l.manifest().serial < serial) {
+                return Err(Refusal::RolledBack { id, serial });
+            }
             return Err(Refusal::NotNewer { id, serial, highest });
         }
         if !self.lists.contains_key(&id) && self.lists.len() >= MAX_LISTS {
@@ -466,7 +383,7 @@ impl Store {
             None => kept.into_iter().filter(|&s| s < current).max(),
         };
         let target = target.ok_or_else(missing)?;
-        let list = self.load(&version_path(&directory, target)).map_err(unsound)?;
+        let list = self.load(&version_path(&directory, target))?;
         self.put_in_force(id, target, list, drill)
     }
 
@@ -484,7 +401,8 @@ impl Store {
                 let path = version_path(&directory, serial);
                 let active = self.lists.get(id).is_some_and(|l| l.manifest().serial == serial);
                 let known = List::open(&path).ok().map(|l| (l.len(), l.manifest().created));
-                versions.push(Version { id: id.clone(), serial, file_bytes: fs::metadata(&path)?.len(), active, known });
+                let (id, file_bytes, signers) = (id.clone(), fs::metadata(&path)?.len(), signers(&directory, serial)?);
+                versions.push(Version { id, serial, file_bytes, active, known, signers });
             }
         }
         Ok(versions)
@@ -497,21 +415,37 @@ impl Store {
         let mut kept = serials(&directory)?;
         kept.sort_unstable_by_key(|&s| (Some(s) != current, std::cmp::Reverse(s)));
         for serial in kept.into_iter().skip(self.settings.keep.max(2)) {
-            fs::remove_file(version_path(&directory, serial))?;
+            remove_version(&directory, serial)?;
         }
         Ok(())
     }
 }
 
-fn unsound(error: OpenError) -> Refusal {
-    match error {
-        OpenError::Io(error) => Refusal::from(error),
-        error => Refusal::Unsound(error),
+fn version_path(directory: &Path, serial: u64) -> PathBuf {
+    directory.join(format!("{serial:016}.plist"))
+}
+
+/// Removes a version with its signatures; the list goes last, so that none is ever without the signatures it came with.
+fn remove_version(directory: &Path, serial: u64) -> io::Result<()> {
+    for key in signers(directory, serial)? {
+        fs::remove_file(directory.join(format!("{serial:016}.{key}.minisig")))?;
+    }
+    match fs::remove_file(version_path(directory, serial)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
-fn version_path(directory: &Path, serial: u64) -> PathBuf {
-    directory.join(format!("{serial:016}.plist"))
+/// Ids of the keys whose signatures lie beside a version, in order.
+fn signers(directory: &Path, serial: u64) -> io::Result<Vec<String>> {
+    let (mut keys, start) = (Vec::new(), format!("{serial:016}."));
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let key = name.to_str().and_then(|n| n.strip_prefix(&start)).and_then(|n| n.strip_suffix(".minisig"));
+        keys.extend(key.map(str::to_owned));
+    }
+    keys.sort_unstable();
+    Ok(keys)
 }
 
 /// Serials of the versions in a list's directory, in no order.

@@ -52,7 +52,7 @@ fn old_serials_are_refused_also_after_rollback_and_loss_of_the_store() {
     let refused = |s: &mut Store, serial| push(s, &plist(&scratch, serial, (None, None))).unwrap_err().label();
     assert_eq!((refused(&mut s, 6), refused(&mut s, 4)), ("not_newer", "not_newer"));
     s.rollback("scam", None).unwrap();
-    assert_eq!((in_force(&s), refused(&mut s, 6)), (Some(5), "not_newer"));
+    assert_eq!((in_force(&s), refused(&mut s, 6), refused(&mut s, 5)), (Some(5), "rolled_back", "not_newer"));
     assert_eq!(s.rollback("scam", None).unwrap_err().label(), "no_such_version");
     // The rolled-back version is not deleted, and does not come back by itself.
     assert_eq!(in_force(&store(&scratch)), Some(5));
@@ -157,7 +157,8 @@ fn dying_at_any_step_leaves_the_state_before_or_after() {
         let octets = plist(&scratch, 2, (None, None));
         let arriving = scratch.file("lists").join(format!("arriving{UNFINISHED}"));
         let mut die = |at| if at == step { Err(io::Error::other("killed")) } else { Ok(()) };
-        s.take(&arriving, &mut &octets[..], octets.len() as u64, Some(1000), &mut die).unwrap_err();
+        let mut gate = |_: &Arriving<'_>| Ok(vec![Kept { key: "KEY".into(), text: "signature".into() }]);
+        s.take(&arriving, &mut &octets[..], octets.len() as u64, Some(1000), &mut gate, &mut die).unwrap_err();
         drop(s);
         let mut s = store(&scratch);
         assert_eq!((in_force(&s), s.warnings().len()), (Some(after), 0), "{step:?}");
@@ -171,4 +172,25 @@ fn dying_at_any_step_leaves_the_state_before_or_after() {
             assert_eq!((in_force(&s), s.highest("scam")), (Some(back), 2), "{step:?}");
         }
     }
+}
+
+#[test]
+fn signatures_are_kept_with_their_version_and_go_with_it() {
+    let scratch = Scratch::new();
+    let mut s = store(&scratch);
+    for serial in 1..=4 {
+        let octets = plist(&scratch, serial, (None, None));
+        let mut gate = |arriving: &Arriving<'_>| {
+            assert_eq!(arriving.in_force.map(|l| l.manifest().serial), (serial > 1).then(|| serial - 1));
+            Ok(vec![Kept { key: format!("KEY{serial}"), text: "signature".into() }])
+        };
+        s.accept_through(&mut &octets[..], octets.len() as u64, Some(1000), &mut gate).unwrap();
+    }
+    let signers: Vec<_> = s.versions().unwrap().into_iter().map(|v| (v.serial, v.signers)).collect();
+    assert_eq!(signers, [(4, vec!["KEY4".to_owned()]), (3, vec!["KEY3".to_owned()]), (2, vec!["KEY2".to_owned()])]);
+    let refused = plist(&scratch, 5, (None, None));
+    let refusal = s.accept_through(&mut &refused[..], refused.len() as u64, Some(1000), &mut |_| Err(Refusal::Unsigned)).unwrap_err();
+    assert_eq!((refusal.label(), in_force(&s), s.highest("scam")), ("unsigned", Some(4), 4));
+    let left = fs::read_dir(scratch.file("lists/scam")).unwrap().count();
+    assert_eq!(left, 3 * 2 + 1, "three versions, three signatures, the file that names one");
 }

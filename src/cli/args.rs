@@ -312,6 +312,8 @@ pub enum FormatWord {
     Hosts,
     /// One name a line, with all names below it
     Plain,
+    /// One JSON object a line, with provenance
+    Jsonl,
 }
 
 impl From<FormatWord> for Format {
@@ -319,6 +321,7 @@ impl From<FormatWord> for Format {
         match word {
             FormatWord::Hosts => Format::Hosts,
             FormatWord::Plain => Format::Plain,
+            FormatWord::Jsonl => Format::Jsonl,
         }
     }
 }

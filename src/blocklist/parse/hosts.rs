@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Context, Reason, without_comment};
+use super::{Context, Found, Reason, without_comment};
 
 /// Names that hosts files carry for the machine itself; they are not entries.
 const HOUSEKEEPING: [&str; 12] = [
@@ -39,7 +39,7 @@ pub(super) fn line(text: &str, context: &mut Context<'_>) {
         any = true;
         let lower = word.trim_end_matches('.').to_ascii_lowercase();
         if HOUSEKEEPING.contains(&lower.as_str()) || HOUSEKEEPING_ODD.contains(&lower.as_str()) {
-            context.housekeeping();
+            context.found(Found::Housekeeping);
         } else if blocks {
             context.name(word);
         } else {

@@ -1,7 +1,7 @@
 //! Reading lists of names that others wrote: one file a format, line numbers kept, nothing fatal but the disk.
 //!
 //! [`read`] streams: one line is in memory at a time, and no longer than [`MAX_LINE`]. A line that makes no sense is given back with
-//! its number and a reason, and the rest is read on. [`hosts`] and [`plain`] are the two formats.
+//! its number and a reason, and the rest is read on. [`hosts`], [`plain`] and [`jsonl`] are the formats.
 //! Not here: holding names back (`protected`), sorting and duplicates (`build`).
 
 use std::io::{self, BufRead};
@@ -11,6 +11,7 @@ use super::{Action, Scope};
 use crate::wire::Name;
 
 pub mod hosts;
+pub mod jsonl;
 pub mod plain;
 
 mod text;
@@ -19,6 +20,8 @@ mod text;
 pub const MAX_LINE: usize = 4096;
 /// How much of a bad line is kept for the report, in characters.
 pub const MAX_SHOWN: usize = 80;
+/// Longest text about an entry (who, why, where to read more), in octets.
+pub const MAX_TEXT: usize = 500;
 /// Lines with content that [`detect`] looks at.
 const DETECT_LINES: usize = 100;
 
@@ -30,6 +33,8 @@ pub enum Format {
     Hosts,
     /// One name a line, the name and all below it.
     Plain,
+    /// One JSON object a line, with provenance.
+    Jsonl,
 }
 
 impl Format {
@@ -38,13 +43,14 @@ impl Format {
         match self {
             Format::Hosts => "hosts",
             Format::Plain => "plain",
+            Format::Jsonl => "jsonl",
         }
     }
 
     /// How far a name of this format reaches when nothing else is said.
     pub fn scope(self) -> Scope {
         match self {
-            Format::Hosts => Scope::Exact,
+            Format::Hosts | Format::Jsonl => Scope::Exact,
             Format::Plain => Scope::Subtree,
         }
     }
@@ -127,6 +133,15 @@ pub enum Reason {
     /// `*.name` where the whole list was said to be exact.
     #[error("a wildcard in a list read as exact names")]
     WildcardInExact,
+    /// No JSON object of the known fields.
+    #[error("not a JSON object with a name and known fields only")]
+    BadJson,
+    /// A time that is neither seconds nor a date in UTC.
+    #[error("a time that is neither seconds since 1970 nor a date such as 2025-06-30 or 2025-06-30T12:00:00Z")]
+    BadTime,
+    /// A text that is too long or holds control characters.
+    #[error("a text longer than {MAX_TEXT} octets, or with control characters")]
+    BadText,
 }
 
 impl Reason {
@@ -149,6 +164,9 @@ impl Reason {
             Reason::BadCharacter => "bad_character",
             Reason::BadIdna => "bad_idna",
             Reason::WildcardInExact => "wildcard_in_exact",
+            Reason::BadJson => "bad_json",
+            Reason::BadTime => "bad_time",
+            Reason::BadText => "bad_text",
         }
     }
 }
@@ -227,6 +245,7 @@ pub fn read(mut input: impl BufRead, how: Reading, sink: &mut dyn FnMut(Found, u
             Ok(text) => match format {
                 Format::Hosts => hosts::line(text, &mut context),
                 Format::Plain => plain::line(text, &mut context),
+                Format::Jsonl => jsonl::line(text, &mut context),
             },
             Err(_) => context.bad(&String::from_utf8_lossy(content), Reason::NotUtf8),
         }
@@ -242,9 +261,13 @@ pub fn name(word: &str) -> Result<Name, Reason> {
     text::name(word)
 }
 
-/// Guesses the format from the first octets of a list: hosts where most lines start with an address and go on.
+/// Guesses the format from the first octets of a list: JSON lines where it begins with a brace, hosts where most lines start with an
+/// address and go on, else plain.
 pub fn detect(first: &[u8]) -> Format {
     let text = String::from_utf8_lossy(&first[..first.len().min(64 * 1024)]);
+    if text.trim_start_matches('\u{feff}').trim_start().starts_with('{') {
+        return Format::Jsonl;
+    }
     let (mut hosts, mut all) = (0, 0);
     for line in text.trim_start_matches('\u{feff}').lines().map(without_comment).filter(|l| !l.is_empty()).take(DETECT_LINES) {
         let mut words = line.split_ascii_whitespace();
@@ -270,8 +293,8 @@ impl Context<'_> {
         (self.sink)(Found::Bad(BadLine { line: self.line, text, reason }), self.bytes);
     }
 
-    fn housekeeping(&mut self) {
-        (self.sink)(Found::Housekeeping, self.bytes);
+    fn found(&mut self, found: Found) {
+        (self.sink)(found, self.bytes);
     }
 
     /// One name as written, with `*.` or a leading dot where the author meant all below.
