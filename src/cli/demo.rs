@@ -35,16 +35,25 @@ pub(super) fn run(seed: u64, once: bool, out: &mut dyn Write) -> Result<(), Fail
         let config =
             config::from_text("demo", &configuration(&script, served.port, &folder.0), None).map_err(|p| Failure::Usage(p.to_string()))?;
         let running = Prepared::with(Options::default(), config).and_then(Prepared::start).map_err(anyhow::Error::from)?;
-        let result = show(&script, &running, seed, &folder.0, out);
-        if let (Ok(()), false) = (&result, once) {
-            writeln!(out, "\nCtrl-C ends it.")?;
-            out.flush()?;
-            tokio::signal::ctrl_c().await?;
-        }
+        let result = match show(&script, &running, seed, &folder.0, out) {
+            Ok(wrong) if !once => stay(wrong, out).await,
+            Ok(0) => Ok(()),
+            Ok(wrong) => Err(Failure::Failed(anyhow::anyhow!("{wrong} of {} answers are not as expected", script.questions.len()))),
+            Err(failure) => Err(failure),
+        };
         running.stop(DRAIN).await;
         served.stop().await;
         result
     })
+}
+
+async fn stay(wrong: usize, out: &mut dyn Write) -> Result<(), Failure> {
+    if wrong > 0 {
+        writeln!(out, "\n{wrong} answers are not as expected.")?;
+    }
+    writeln!(out, "\nIt stays up until Ctrl-C.")?;
+    out.flush()?;
+    Ok(tokio::signal::ctrl_c().await?)
 }
 
 /// The daemon's state, gone with the demo.
@@ -82,13 +91,14 @@ fn configuration(script: &Script, port: u16, folder: &Path) -> String {
     )
 }
 
-fn show(script: &Script, running: &Running, seed: u64, folder: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+/// Asks everything and prints the table. Gives the number of answers that are not as expected.
+fn show(script: &Script, running: &Running, seed: u64, folder: &Path, out: &mut dyn Write) -> Result<usize, Failure> {
     let server = running.local_addrs()[0];
     let names = tokio::task::block_in_place(|| push(script, running, folder))?;
     writeln!(out, "A miniature internet (seed {seed}), a list of {names} real scam hosts, and postern at {server}:\n")?;
     let rows = script.questions.iter().map(|question| question.name.to_string().len() + question.rtype.to_string().len() + 1);
     let width = rows.max().unwrap_or(0);
-    writeln!(out, "{:width$}  {:26}  {:8}  {:>8}  why", "question", "answer", "verdict", "time")?;
+    writeln!(out, "{:width$}  {:30}  {:9}  {:>8}  why", "question", "answer", "verdict", "time")?;
     let mut wrong = 0;
     for question in &script.questions {
         let ask = Ask { name: question.name.clone(), rtype: question.rtype, dnssec_ok: false, checking_disabled: false, tcp: false };
@@ -97,14 +107,14 @@ fn show(script: &Script, running: &Running, seed: u64, folder: &Path, out: &mut 
         wrong += usize::from(!mark.is_empty());
         let asked = format!("{} {}", question.name, question.rtype);
         let (answer, verdict, took) = (answer(&exchange, question.rtype), verdict(&exchange.message), render::duration(exchange.took));
-        writeln!(out, "{asked:width$}  {answer:26}  {verdict:8}  {took:>8}  {}{mark}", why(question, &exchange.message))?;
+        writeln!(out, "{asked:width$}  {answer:30}  {verdict:9}  {took:>8}  {}{mark}", why(question, &exchange.message))?;
         out.flush()?;
     }
     try_it(script, running, server, out)?;
-    match wrong {
-        0 => Ok(writeln!(out, "\nAll {} answers are as expected.", script.questions.len())?),
-        wrong => Err(Failure::Failed(anyhow::anyhow!("{wrong} of {} answers are not as expected", script.questions.len()))),
+    if wrong == 0 {
+        writeln!(out, "\nAll {} answers are as expected.", script.questions.len())?;
     }
+    Ok(wrong)
 }
 
 /// Builds the sample into a list and pushes it the way a curator does. Gives the number of names.

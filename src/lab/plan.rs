@@ -315,6 +315,12 @@ impl Plan {
     fn draw_scams(&mut self) {
         let registry = self.host(below("registry", &Name::root()), Good);
         let hoster = self.host(below("hoster", &Name::root()), Good);
+        for host in [registry, hoster] {
+            let (name, address) = (self.hosts[host].name.clone(), self.hosts[host].address);
+            if let IpAddr::V4(address) = address {
+                self.draft(&Name::root()).zone.add(&name, Rtype::A, rdata::a(address));
+            }
+        }
         for host in super::scam_hosts() {
             let domain = psl::domain_str(host).unwrap_or(host);
             let apex: Name = domain.parse().expect("the sample holds names");
