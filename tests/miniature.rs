@@ -3,13 +3,14 @@
 //! Expectations follow from the fault that each zone declares; `tests/lab.rs` holds the zones against NSD and ldns.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use postern::lab::answer::answer;
 use postern::lab::{Host, Internet, Manners, Security};
-use postern::resolve::{Asked, Clock, Dice, Exchange, ExchangeError, Outcome, Resolver, Settings, Transport};
+use postern::resolve::{Asked, Clock, Dice, Exchange, ExchangeError, Outcome, Policy, Resolver, Route, RouteKind, Settings, Transport};
 use postern::validate::{Anchors, NegativeAnchors, Settings as ValidatorSettings, Status, Validator};
 use postern::wire::encode::Section;
 use postern::wire::message::HEADER;
@@ -38,14 +39,28 @@ impl Clock for Paused {
     }
 }
 
-/// The lab's hosts, asked by function call.
-struct Lab(HashMap<IpAddr, Host>);
+/// A server of the operator's own, inside.
+const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 53));
+
+/// The lab's hosts, asked by function call; besides, [`INSIDE`] gives every name the address 10.0.0.1, unsigned.
+struct Lab {
+    hosts: HashMap<IpAddr, Host>,
+    packets: Arc<AtomicUsize>,
+}
 
 impl Exchange for Lab {
     async fn exchange(&self, to: SocketAddr, via: Transport, query: &[u8], timeout: Duration) -> Result<Vec<u8>, ExchangeError> {
         let message = Message::parse(query).unwrap();
         let question = message.question.clone().unwrap();
-        let host = self.0.get(&to.ip());
+        self.packets.fetch_add(1, Ordering::Relaxed);
+        if to.ip() == INSIDE {
+            let mut encoder = Encoder::new(message.id, Flags(Flags::QR | Flags::RA), Some(&question));
+            if question.rtype == Rtype::A {
+                encoder.record(&question.name, Rtype::A, 60, &[10, 0, 0, 1]);
+            }
+            return Ok(encoder.finish().bytes);
+        }
+        let host = self.hosts.get(&to.ip());
         let manners = host.map_or(Manners::Closed, |h| h.manners);
         let Some(host) = host.filter(|_| manners != Manners::Silent) else {
             tokio::time::sleep(timeout).await;
@@ -104,7 +119,7 @@ impl Exchange for Lab {
     }
 }
 
-fn resolver(internet: &Internet, seed: u64) -> Arc<Resolver<Lab, Paused>> {
+fn resolver(internet: &Internet, seed: u64, routes: Vec<Route>) -> (Arc<Resolver<Lab, Paused>>, Arc<AtomicUsize>) {
     let anchors = Anchors::parse(&internet.trust_anchors().join("\n")).unwrap();
     let validator = Arc::new(Validator::new(anchors, NegativeAnchors::default(), ValidatorSettings::default()));
     let hosts = internet.hosts().iter().map(|h| (h.address, h.clone())).collect();
@@ -113,9 +128,13 @@ fn resolver(internet: &Internet, seed: u64) -> Arc<Resolver<Lab, Paused>> {
         allow_loopback_upstream: true,
         special_use: false,
         serve_stale: None,
+        case_randomisation: true,
+        routes,
         ..Settings::default()
     };
-    Resolver::with_dice(settings, validator, Lab(hosts), Paused(tokio::time::Instant::now()), Dice::seeded(seed))
+    let packets = Arc::new(AtomicUsize::new(0));
+    let lab = Lab { hosts, packets: packets.clone() };
+    (Resolver::with_dice(settings, validator, lab, Paused(tokio::time::Instant::now()), Dice::seeded(seed)), packets)
 }
 
 fn disagreement(telling: &postern::lab::Telling, outcome: &Outcome) -> Option<String> {
@@ -151,7 +170,7 @@ fn every_telling_question_is_answered_as_its_zone_declares() {
     for seed in SEEDS {
         let internet = Internet::build(seed, NOW);
         run(async {
-            let resolver = resolver(&internet, seed);
+            let (resolver, _) = resolver(&internet, seed, Vec::new());
             // Twice: from the network, and from what was remembered of it.
             for round in ["cold", "warm"] {
                 assert!(internet.questions().len() > 20);
@@ -163,4 +182,48 @@ fn every_telling_question_is_answered_as_its_zone_declares() {
         });
     }
     assert!(wrong.is_empty(), "{} disagreements:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Split horizon: the signed parent proves that the zone does not exist; the operator's route says where it is served.
+#[test]
+fn a_routed_zone_under_a_signed_parent_is_insecure_and_not_bogus() {
+    let internet = Internet::build(1, NOW);
+    let zone: Name = "corp-inside.post".parse().unwrap();
+    let route = Route {
+        zone: zone.clone(),
+        kind: RouteKind::Forward,
+        servers: vec![SocketAddr::new(INSIDE, 53)],
+        fallback_to_recursion: false,
+        policy: Policy::default(),
+    };
+    run(async {
+        let (resolver, _) = resolver(&internet, 1, vec![route]);
+        let host = Question::new(zone.child(b"host").unwrap(), Rtype::A);
+        for round in 0..2 {
+            let outcome = resolver.resolve(&host, Asked::default()).await;
+            assert_eq!((outcome.rcode, outcome.answer.len()), (Rcode::NOERROR, 1), "round {round}: {:?}", outcome.ede);
+            assert!(matches!(outcome.status, Status::Insecure(_)), "{:?}", outcome.status);
+            // The public view of the same name is asked for DS, and does not spoil the routed one.
+            let ds = resolver.resolve(&Question::new(zone.clone(), Rtype::DS), Asked::default()).await;
+            assert_eq!((ds.rcode, ds.status), (Rcode::NXDOMAIN, Status::Secure));
+        }
+    });
+}
+
+/// RFC 8198: a flood of random names in a signed zone with NSEC ends at the cache.
+#[test]
+fn random_names_in_a_signed_zone_cost_its_servers_little() {
+    let internet = Internet::build(1, NOW);
+    let root_denied = |i: usize| Question::new(format!("nothing-{i}-here").parse().unwrap(), Rtype::A);
+    run(async {
+        let (resolver, packets) = resolver(&internet, 1, Vec::new());
+        let mut synthesised = 0;
+        for i in 0..300 {
+            let outcome = resolver.resolve(&root_denied(i), Asked::default()).await;
+            assert_eq!((outcome.rcode, outcome.status), (Rcode::NXDOMAIN, Status::Secure), "{:?}", outcome.ede);
+            synthesised += usize::from(outcome.ede.iter().any(|e| e.code == 29));
+        }
+        let sent = packets.load(Ordering::Relaxed);
+        assert!(sent < 20 && synthesised > 280, "{sent} packets, {synthesised} of 300 synthesised");
+    });
 }

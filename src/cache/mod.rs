@@ -3,4 +3,5 @@
 //! Nothing here reads a clock or sends a packet: time comes in as an argument, since a fixed start (`resolve::Clock::now`).
 
 pub mod answer;
+pub mod nsec;
 pub mod rrset;

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use super::budget::Spent;
 use super::task::{Contact, Task};
-use super::{Clock, Exchange, ExchangeError, Resolver, Transport};
+use super::{Clock, Exchange, ExchangeError, Resolver, Transport, cookie};
 use crate::wire::message::HEADER;
 use crate::wire::{Edns, Encoder, Flags, Message, Name, Question, Rcode};
 
-/// Packets of one such question at most: UDP, without EDNS, TCP, and one to spare.
-const PACKETS: usize = 4;
+/// Packets of one such question at most: UDP, with a new cookie, without EDNS, TCP, and one to spare.
+const PACKETS: usize = 5;
 /// How long a stream may take, connecting included.
 const TCP_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -62,6 +62,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     }
 
     async fn ask_with_fallbacks(&self, task: &Task, server: SocketAddr, question: &Question, flags: u16) -> Result<Message, NoAnswer> {
+        let Some(_open) = self.servers.open(server) else { return Err(NoAnswer::Silent) };
         let now = self.clock.now();
         let mut via = Transport::Udp;
         let mut edns = self.servers.speaks_edns(server, now);
@@ -69,9 +70,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         edns &= !plain_trial;
         let mut mix_case = task.settings.case_randomisation && self.servers.keeps_case(server, now);
         let mut lost_case = false;
+        let client_cookie = cookie::client(&self.cookie_key, server.ip());
         for _ in 0..PACKETS {
             let start = self.clock.now();
             let left = task.budget.charge_query(start)?;
+            let server_cookies = task.settings.cookies && edns;
+            let known_cookie = if server_cookies { self.servers.cookie(server) } else { None };
             let id = self.dice.roll() as u16;
             let mut query = Encoder::new(id, Flags(flags), Some(question)).finish().bytes;
             if mix_case {
@@ -79,7 +83,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             }
             if edns {
                 query[HEADER - 1] = 1;
-                Edns::new(true).write(&mut query);
+                let mut opt = Edns::new(true);
+                if server_cookies {
+                    opt.options.push(cookie::option(client_cookie, known_cookie.as_deref()));
+                }
+                opt.write(&mut query);
             }
             let timeout = if via == Transport::Udp { self.servers.timeout(server) } else { TCP_TIMEOUT };
             self.counters.queries.add();
@@ -98,6 +106,31 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     let parsed = Message::parse(&reply).ok().filter(|m| m.id == id && !truncated);
                     self.servers.answered(server, now.saturating_sub(start), parsed.as_ref().is_some_and(|m| m.edns.is_some()));
                     let message = parsed.ok_or(NoAnswer::Garbled)?;
+                    if server_cookies && via == Transport::Udp {
+                        match cookie::check(message.edns.as_ref(), client_cookie) {
+                            cookie::Seen::Good(theirs) => {
+                                let again = message.rcode() == Rcode::BADCOOKIE;
+                                // The same cookie refused twice would be refused a third time: the stream needs none.
+                                if again && known_cookie.as_ref() == Some(&theirs) {
+                                    via = Transport::Tcp;
+                                }
+                                self.servers.gave_cookie(server, theirs);
+                                if again {
+                                    continue;
+                                }
+                            }
+                            // Forged, or another machine behind the same address: over a stream nobody off the path can answer.
+                            cookie::Seen::Wrong => {
+                                via = Transport::Tcp;
+                                continue;
+                            }
+                            cookie::Seen::Missing if known_cookie.is_some() => {
+                                via = Transport::Tcp;
+                                continue;
+                            }
+                            cookie::Seen::Missing => {}
+                        }
+                    }
                     if lost_case {
                         self.servers.loses_case(server, now);
                     }

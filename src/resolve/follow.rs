@@ -10,8 +10,8 @@ use super::settings::RouteKind;
 use super::store::{self, Link};
 use super::task::{Failure, Task, Trace};
 use super::{Asked, Clock, Exchange, Outcome, Resolver, rebinding, route};
-use crate::cache::rrset::{Data, Entry, Judged, Key, Trust};
-use crate::validate::{NoReply, Reply, Source, Status, Verdict, When};
+use crate::cache::rrset::{Data, Entry, Judged, Key};
+use crate::validate::{Insecurity, NoReply, Reply, Source, Status, Verdict, When};
 use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
 
 /// Lifetime of a Bogus verdict in seconds (RFC 4035 section 4.7: not long, so that a repair is seen; long enough to spare the zone).
@@ -42,8 +42,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 return (self.failed(original, asked, vec![ede], false), verdicts);
             }
             let position = ahead.iter().position(|l| l.question == question);
-            let fetched = match position {
-                Some(i) => Ok(ahead.swap_remove(i)),
+            let denied = || self.denied(task, &question, asked);
+            let fetched = match position.map(|i| ahead.swap_remove(i)).or_else(denied) {
+                Some(link) => Ok(link),
                 None => self.lookup(task, &question, &Trace::default()).await.map(|mut links| {
                     let first = links.remove(0);
                     ahead = links;
@@ -90,7 +91,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             let now = self.clock.now();
             let refresh = task.refresh.as_ref() == Some(question);
             if !refresh {
-                if let Some(link) = store::cached(&self.cache, question, |e| e.remaining(now).is_some()) {
+                let limit = route::limit(&task.settings, question);
+                if let Some(link) = store::cached(&self.cache, question, &limit, |e| e.remaining(now).is_some()) {
                     self.counters.cache_hits.add();
                     return Ok(vec![link]);
                 }
@@ -100,31 +102,38 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     return Err(Failure { cached: true, ede: ede.clone(), ..Failure::default() });
                 }
             }
-            let found = match route::of(&task.settings, question).filter(|r| r.kind == RouteKind::Forward) {
-                Some(route) => match self.forward(task, route, question).await {
-                    Err(_) if route.fallback_to_recursion => self.iterate(task, question, trace).await?,
-                    result => result?,
-                },
-                None => self.iterate(task, question, trace).await?,
+            let route = route::of(&task.settings, question);
+            let routed = match route {
+                Some(route) if route.kind == RouteKind::Forward => self.forward(task, route, question).await,
+                stub => self.iterate(task, question, stub, trace).await,
+            };
+            let found = match routed {
+                Err(failure) if !failure.spent && route.is_some_and(|r| r.fallback_to_recursion) => {
+                    self.iterate(task, question, None, trace).await?
+                }
+                result => result?,
             };
             let links = store::store(&self.cache, found, &task.settings, self.clock.now());
             if links.is_empty() { Err(Failure { garbled: true, ..Failure::default() }) } else { Ok(links) }
         })
     }
 
-    /// Has a link judged; where it is Bogus, fetches it and the keys anew from other servers before believing so.
-    async fn judge_with_retries(&self, task: &Task, link: Link, verdicts: &mut Vec<Verdict>) -> (Link, Judged, u32) {
+    /// Has a link judged; where it is Bogus, fetches it and the keys anew from other servers before believing so. Where that did not
+    /// help, the zone is not tried again that way for a while.
+    async fn judge_with_retries(&self, task: &Task, mut link: Link, verdicts: &mut Vec<Verdict>) -> (Link, Judged, u32) {
+        let known = link.from.is_none() && link.entry.judged.is_some();
         let (mut judged, mut cap) = self.judge(task, &link, verdicts).await;
         let question = link.question.clone();
-        let mut best = link;
+        let hopeless = Key::failure(&link.entry.zone, Rtype(0));
+        if known || !matches!(judged.status, Status::Bogus(_)) || self.cache.fresh(&hopeless, self.clock.now()).is_some() {
+            return (link, judged, cap);
+        }
         for _ in 0..task.budget.limits.bogus_retries {
-            if !matches!(judged.status, Status::Bogus(_)) || (best.from.is_none() && best.entry.judged.is_some()) {
-                break;
-            }
-            if let Some(server) = best.from {
+            if let Some(server) = link.from {
                 task.avoid(server, &question);
             }
-            self.cache.remove(&best.key);
+            let held = self.cache.get(&link.key);
+            self.cache.remove(&link.key);
             for (key, question, from) in task.drop_evidence() {
                 self.cache.remove(&key);
                 if let Some(server) = from {
@@ -132,12 +141,22 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 }
             }
             self.counters.bogus_retries.add();
-            let Ok(mut links) = self.lookup(task, &question, &Trace::default()).await else { break };
-            let link = links.remove(0);
+            let Ok(mut links) = self.lookup(task, &question, &Trace::default()).await else {
+                // No other server: what the first one said is remembered as what it is.
+                if let Some(held) = held {
+                    self.cache.offer(link.key.clone(), (*held).clone());
+                }
+                break;
+            };
+            link = links.remove(0);
             (judged, cap) = self.judge(task, &link, verdicts).await;
-            best = link;
+            if !matches!(judged.status, Status::Bogus(_)) {
+                return (link, judged, cap);
+            }
         }
-        (best, judged, cap)
+        let failure = Failure { zone: Some(link.entry.zone.clone()), ede: judged.ede.clone(), ..Failure::default() };
+        self.cache.offer(hopeless, failure.entry(BOGUS_TTL, 1, self.clock.now()));
+        (link, judged, cap)
     }
 
     async fn judge(&self, task: &Task, link: &Link, verdicts: &mut Vec<Verdict>) -> (Judged, u32) {
@@ -151,19 +170,68 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             true => self.validator.judge_explained(&reply, &source, when, &task.work).await,
             false => self.validator.judge(&reply, &source, when, &task.work).await,
         };
-        let judged = Judged { status: verdict.status, ede: verdict.ede.clone() };
-        let cap = match verdict.status {
+        let mut judged = Judged { status: verdict.status, ede: verdict.ede.clone() };
+        if matches!(verdict.status, Status::Bogus(_)) && self.route_is_unsigned(task, &link.question, when).await {
+            judged = Judged { status: Status::Insecure(Insecurity::NoAnchor), ede: Vec::new() };
+        }
+        let cap = match judged.status {
             Status::Bogus(_) => BOGUS_TTL.min(verdict.ttl_cap),
             _ => verdict.ttl_cap,
         };
         // With a clock that cannot be trusted nothing is remembered: it is judged again once the clock is right.
         if when.trusted {
-            self.cache.settle(&link.key, &link.entry, judged.clone(), cap, self.clock.now());
+            let now = self.clock.now();
+            self.cache.settle(&link.key, &link.entry, judged.clone(), cap, now);
+            if let (Status::Secure, Some(proof)) = (verdict.status, &verdict.proof) {
+                let soa = reply.authority.iter().filter(|s| s.rtype == Rtype::SOA);
+                self.gaps.learn(&proof.zone, proof.records.iter().chain(soa), cap, now);
+            }
         }
         if task.explains() {
             verdicts.push(verdict);
         }
         (judged, cap)
+    }
+
+    /// Whether the question has a route of its own whose zone is not signed as the public tree sees it: the parent proves that it does
+    /// not exist there, or exists without DS. A private zone under a signed parent (split horizon) is Insecure then, not Bogus, because
+    /// the operator said where it is served. A DS in the parent keeps it to its signatures.
+    async fn route_is_unsigned(&self, task: &Task, question: &Question, when: When) -> bool {
+        let zone = route::limit(&task.settings, question);
+        if zone.is_root() {
+            return false;
+        }
+        let Ok(links) = self.lookup(task, &Question::new(zone, Rtype::DS), &Trace::default()).await else { return false };
+        let Some(link) = links.first().filter(|l| matches!(l.entry.data, Data::Negative { .. })) else { return false };
+        let status = match &link.entry.judged {
+            Some(judged) => judged.status,
+            None => self.validator.judge(&link.reply(), &Evidence { resolver: self, task }, when, &task.work).await.status,
+        };
+        matches!(status, Status::Secure | Status::Insecure(_))
+    }
+
+    /// A synthesised denial for a question that the cache does not answer by itself.
+    fn denied(&self, task: &Task, question: &Question, asked: Asked) -> Option<Link> {
+        if task.explains() || task.refresh.is_some() {
+            return None;
+        }
+        let now = self.clock.now();
+        let limit = route::limit(&task.settings, question);
+        if store::cached(&self.cache, question, &limit, |e| e.remaining(now).is_some()).is_some() {
+            return None;
+        }
+        self.gap(question, asked, &task.settings)
+    }
+
+    /// A denial from proven NSEC records (RFC 8198).
+    fn gap(&self, question: &Question, asked: Asked, settings: &super::Settings) -> Option<Link> {
+        if !settings.aggressive_nsec || asked.checking_disabled {
+            return None;
+        }
+        let now = self.clock.now();
+        let synthesis = self.gaps.deny(question, &route::limit(settings, question), now)?;
+        self.counters.synthesised.add();
+        Some(Link::synthesised(question, synthesis, now))
     }
 
     fn remember_failure(&self, question: &Question, failure: &Failure) {
@@ -182,16 +250,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         }
         let longest = if failure.is_silence() || failure.spent { SILENCE_TTL_MAX } else { FAILURE_TTL_MAX };
         let ttl = (FAILURE_TTL << before.min(10)).min(longest);
-        let entry = Entry {
-            data: Data::Failure { ede: failure.errors(), in_a_row: before + 1 },
-            trust: Trust::Authoritative,
-            judged: None,
-            zone: failure.zone.clone().unwrap_or_else(Name::root),
-            zone_known: false,
-            stored: now,
-            ttl,
-        };
-        self.cache.offer(key, entry);
+        self.cache.offer(key, failure.entry(ttl, before + 1, now));
     }
 
     /// SERVFAIL, or stale data where there is some and the failure is one that it may cover.
@@ -239,7 +298,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             if chain.names.contains(&question.name) || chain.names.len() > settings.limits.aliases {
                 return None;
             }
-            let link = store::cached(&self.cache, &question, &usable)?;
+            let limit = route::limit(settings, &question);
+            let link = store::cached(&self.cache, &question, &limit, &usable).or_else(|| self.gap(&question, asked, settings))?;
             let judged = match (&link.entry.judged, asked.checking_disabled) {
                 (Some(judged), false) if matches!(judged.status, Status::Bogus(_)) => {
                     return Some(Outcome { ttl: 1, ..Outcome::servfail(judged.status, judged.ede.clone()) });

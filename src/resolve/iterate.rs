@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::ask::NoAnswer;
 use super::qmin::Minimiser;
 use super::scrub::{self, Class, Mode, Reachable};
-use super::settings::{Route, RouteKind, Settings};
+use super::settings::{Route, Settings};
 use super::store::{self, Found};
 use super::task::{Failure, Task, Trace};
 use super::{Clock, Exchange, Resolver, prime, route};
@@ -44,9 +44,9 @@ pub(super) fn reachable(settings: &Settings) -> Reachable {
 }
 
 impl<E: Exchange, C: Clock> Resolver<E, C> {
-    /// Resolves one question from the closest known cut on; CNAMEs that lead out of the zone are not followed.
-    pub(super) async fn iterate(&self, task: &Task, question: &Question, trace: &Trace) -> Result<Found, Failure> {
-        let mut cut = self.closest_cut(task, question).await?;
+    /// Resolves one question from the closest known cut on, or from `stub`'s servers; CNAMEs that lead out of the zone are not followed.
+    pub(super) async fn iterate(&self, task: &Task, question: &Question, stub: Option<&Route>, trace: &Trace) -> Result<Found, Failure> {
+        let mut cut = self.closest_cut(task, question, stub).await?;
         let mut minimiser = Minimiser::new(task.settings.minimise);
         // Every turn costs a packet or ends, so the budget bounds the loop.
         loop {
@@ -88,13 +88,13 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// Whether a shortened question needs no packet: its answer is remembered, so no cut is there. `true` where the name was denied.
     fn shown_before(&self, asked: &Question) -> Option<bool> {
         let now = self.clock.now();
-        let link = store::cached(&self.cache, asked, |entry| entry.remaining(now).is_some())?;
+        let limit = route::limit(&self.settings(), asked);
+        let link = store::cached(&self.cache, asked, &limit, |entry| entry.remaining(now).is_some())?;
         Some(link.rcode() != Rcode::NOERROR || link.next.is_some())
     }
 
     /// The deepest known cut that leads to the question's name, or the root.
-    async fn closest_cut(&self, task: &Task, question: &Question) -> Result<Cut, Failure> {
-        let stub: Option<&Route> = route::of(&task.settings, question).filter(|r| r.kind == RouteKind::Stub);
+    async fn closest_cut(&self, task: &Task, question: &Question, stub: Option<&Route>) -> Result<Cut, Failure> {
         let start = if question.rtype == Rtype::DS { question.name.parent() } else { None };
         let now = self.clock.now();
         for zone in start.unwrap_or_else(|| question.name.clone()).self_and_ancestors() {

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use crate::cache::nsec::Gaps;
 use crate::cache::rrset::RrsetCache;
 use crate::validate::{self, Status, Validator};
 use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
 
 mod ask;
 mod budget;
+mod cookie;
 mod dice;
 mod follow;
 mod forward;
@@ -165,6 +167,8 @@ pub struct Counters {
     pub bogus: Count,
     /// Bogus steps fetched anew from other servers.
     pub bogus_retries: Count,
+    /// Denials made from proven NSEC records.
+    pub synthesised: Count,
     /// Answers served past their expiry.
     pub stale: Count,
 }
@@ -190,10 +194,12 @@ pub struct Resolver<E, C> {
     exchange: E,
     clock: C,
     cache: RrsetCache,
+    gaps: Gaps,
     servers: select::Servers,
     inflight: Arc<inflight::Inflight>,
     special: special::Special,
     dice: Dice,
+    cookie_key: ring::hmac::Key,
     counters: Counters,
 }
 
@@ -212,6 +218,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             exchange,
             clock,
             cache,
+            gaps: Gaps::default(),
+            cookie_key: cookie::key(&dice),
             servers: select::Servers::default(),
             inflight: Arc::default(),
             special: special::Special::new(),
@@ -261,9 +269,17 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
 
     /// Resolves anew what the cache still holds, so that it is fresh when it is asked for next (prefetch).
     pub async fn refresh(self: &Arc<Self>, question: &Question) -> Outcome {
-        let mut task = self.task(false);
-        task.refresh = Some(question.clone());
-        self.follow(&task, question, Asked::default()).await.0
+        match self.inflight.enter((question.clone(), Asked::default()), self.settings().concurrent) {
+            inflight::Place::Joined(mut waiter) => shared(waiter.outcome().await),
+            inflight::Place::Full => Outcome::servfail(Status::Indeterminate, vec![Ede::new(0, "too many questions are being resolved")]),
+            inflight::Place::Leads(lead, _) => {
+                let mut task = self.task(false);
+                task.refresh = Some(question.clone());
+                let outcome = self.follow(&task, question, Asked::default()).await.0;
+                lead.finish(outcome.clone());
+                outcome
+            }
+        }
     }
 
     /// Resolves and tells the way: what was asked where, and what validation looked at.
@@ -284,12 +300,13 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let old = self.settings.swap(Arc::new(settings));
         let new = self.settings.load();
         if old.routes != new.routes || old.root_hints != new.root_hints {
-            self.cache.flush(None, false);
+            self.flush(None, false);
         }
     }
 
     /// Forgets what is known of `name` (and below it with `subtree`), or everything. Gives the number of entries dropped.
     pub fn flush(&self, name: Option<&Name>, subtree: bool) -> usize {
+        self.gaps.flush(name);
         self.cache.flush(name, subtree)
     }
 

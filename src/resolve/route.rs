@@ -15,6 +15,11 @@ pub(super) fn of<'a>(settings: &'a Settings, question: &Question) -> Option<&'a 
     settings.routes.iter().filter(|r| !r.servers.is_empty() && covers(&r.zone)).max_by_key(|r| r.zone.label_count())
 }
 
+/// The zone whose own data alone counts for a question: its route's, or the root where the public tree decides.
+pub(super) fn limit(settings: &Settings, question: &Question) -> Name {
+    of(settings, question).map_or_else(Name::root, |r| r.zone.clone())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,13 +28,15 @@ const BAND: Duration = Duration::from_millis(40);
 const EXPLORE: usize = 24;
 /// First wait for a server never asked: above the 700 ms round trip of a geostationary link.
 const FIRST_TIMEOUT: Duration = Duration::from_millis(900);
+/// Queries open at once to a server that stays silent: enough to notice its return, and no more however many clients wait for it.
+const OPEN_TO_SILENT: u32 = 20;
 /// Bounds of the wait for a server whose time is known.
 const TIMEOUT_FLOOR: Duration = Duration::from_millis(250);
 /// See [`TIMEOUT_FLOOR`].
 const TIMEOUT_CEILING: Duration = Duration::from_secs(3);
 
 /// What is known of one server.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Server {
     /// Smoothed round-trip time and its variation; `None` until it answered once.
     time: Option<(Duration, Duration)>,
@@ -45,15 +47,21 @@ struct Server {
     edns_works: bool,
     plain_until: Duration,
     same_case_until: Duration,
+    /// Queries to it that wait for an answer.
+    open: u32,
+    /// Its cookie (RFC 7873).
+    cookie: Option<Box<[u8]>>,
 }
 
-const UNKNOWN: Server = Server {
+static UNKNOWN: Server = Server {
     time: None,
     silent: 0,
     silent_at: Duration::ZERO,
     edns_works: false,
     plain_until: Duration::ZERO,
     same_case_until: Duration::ZERO,
+    open: 0,
+    cookie: None,
 };
 
 #[derive(Debug, Default)]
@@ -159,6 +167,26 @@ impl Servers {
         self.update(server, |s| s.same_case_until = now + QUIRK_FOR);
     }
 
+    /// Opens a query to `server`; `None` where it is silent and enough clients wait for it already. Dropping the guard closes it.
+    pub(super) fn open(&self, server: SocketAddr) -> Option<Open<'_>> {
+        let mut admitted = true;
+        self.update(server, |s| {
+            admitted = s.silent < 3 || s.open < OPEN_TO_SILENT;
+            s.open += u32::from(admitted);
+        });
+        admitted.then(|| Open { servers: self, server })
+    }
+
+    /// The cookie that it gave last.
+    pub(super) fn cookie(&self, server: SocketAddr) -> Option<Box<[u8]>> {
+        self.table().servers.get(&server)?.cookie.clone()
+    }
+
+    /// It gave this cookie.
+    pub(super) fn gave_cookie(&self, server: SocketAddr, cookie: Box<[u8]>) {
+        self.update(server, |s| s.cookie = Some(cookie));
+    }
+
     /// Servers remembered.
     pub(super) fn len(&self) -> usize {
         self.table().servers.len()
@@ -174,12 +202,28 @@ impl Servers {
                 }
             }
         }
-        change(table.servers.entry(server).or_insert(UNKNOWN));
+        change(table.servers.entry(server).or_insert_with(|| UNKNOWN.clone()));
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         // Every change is whole before anything can panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A query on its way to a server.
+#[derive(Debug)]
+pub(super) struct Open<'a> {
+    servers: &'a Servers,
+    server: SocketAddr,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        // The entry may have left the table meanwhile.
+        if let Some(server) = self.servers.table().servers.get_mut(&self.server) {
+            server.open = server.open.saturating_sub(1);
+        }
     }
 }
 
@@ -264,6 +308,19 @@ mod tests {
         assert_eq!(servers.timeout(server(1)), TIMEOUT_CEILING);
         (0..20).for_each(|_| servers.answered(server(1), ms(5), true));
         assert_eq!(servers.timeout(server(1)), TIMEOUT_FLOOR);
+    }
+
+    #[test]
+    fn few_queries_at_once_wait_for_a_silent_server() {
+        let servers = Servers::default();
+        let live: Vec<_> = (0..100).filter_map(|_| servers.open(server(1))).collect();
+        assert_eq!(live.len(), 100);
+        drop(live);
+        (0..3).for_each(|_| servers.silent(server(1), ms(0)));
+        let waiting: Vec<_> = (0..100).filter_map(|_| servers.open(server(1))).collect();
+        assert_eq!(waiting.len(), OPEN_TO_SILENT as usize);
+        drop(waiting);
+        assert!(servers.open(server(1)).is_some());
     }
 
     #[test]

@@ -79,6 +79,10 @@ pub struct Settings {
     pub allow_loopback_upstream: bool,
     /// Port of name servers found by iteration. 53; a lab may use another.
     pub upstream_port: u16,
+    /// DNS cookies towards name servers (RFC 7873). On.
+    pub cookies: bool,
+    /// Answer "no" from proven NSEC records (RFC 8198). On.
+    pub aggressive_nsec: bool,
     /// Random case in questions sent by UDP (0x20), with fallback. On.
     pub case_randomisation: bool,
     /// Shortest lifetime in the cache, in seconds. 0: what the zone says.
@@ -119,6 +123,8 @@ impl Default for Settings {
             ipv6: true,
             allow_loopback_upstream: false,
             upstream_port: 53,
+            cookies: true,
+            aggressive_nsec: true,
             case_randomisation: true,
             min_ttl: 0,
             max_ttl: 86_400,

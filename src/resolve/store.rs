@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::scrub::{self, Referral, Step};
 use super::settings::Settings;
-use crate::cache::rrset::{Data, Entry, Key, RrsetCache, Slot, Trust};
+use crate::cache::nsec::Synthesis;
+use crate::cache::rrset::{Data, Entry, Judged, Key, RrsetCache, Slot, Trust};
 use crate::validate::{Reply, Status};
-use crate::wire::{Name, Question, Rcode, Rrset, Rtype};
+use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
 
 /// One step of an answer: the effective question and the entry that answers it.
 #[derive(Debug, Clone)]
@@ -79,6 +80,21 @@ impl Link {
         }
     }
 
+    /// A link that rests on no entry of the cache.
+    pub(super) fn synthesised(question: &Question, synthesis: Synthesis, now: Duration) -> Link {
+        let entry = Entry {
+            data: Data::Negative { rcode: synthesis.rcode, authority: synthesis.authority },
+            trust: Trust::NonAuthoritative,
+            judged: Some(Judged { status: Status::Secure, ede: vec![Ede::new(29, "from NSEC records proven before")] }),
+            zone: synthesis.zone,
+            zone_known: true,
+            stored: now,
+            ttl: synthesis.ttl,
+        };
+        let key = Key::rrset(&question.name, question.rtype);
+        Link { question: question.clone(), key, entry: Arc::new(entry), next: None, from: None }
+    }
+
     /// The link that `entry` under `key` makes for `question`; `None` where it does not answer it.
     fn new(question: &Question, key: Key, entry: Arc<Entry>, from: Option<SocketAddr>) -> Option<Link> {
         let next = match &entry.data {
@@ -98,11 +114,12 @@ impl Link {
 }
 
 /// What the cache says to `question`, if `usable` takes it: the type itself, the name's non-existence, a CNAME, a DNAME above, or the
-/// proven non-existence of an ancestor.
-pub(super) fn cached(cache: &RrsetCache, question: &Question, usable: impl Fn(&Entry) -> bool) -> Option<Link> {
+/// proven non-existence of an ancestor. Nothing above `limit` is looked at: what the public tree says of a routed name does not count.
+pub(super) fn cached(cache: &RrsetCache, question: &Question, limit: &Name, usable: impl Fn(&Entry) -> bool) -> Option<Link> {
     let find = |key: Key| cache.get(&key).filter(|e| usable(e)).and_then(|entry| Link::new(question, key, entry, None));
     let direct = find(Key::rrset(&question.name, question.rtype));
-    let nxdomain = find(Key::nxdomain(&question.name));
+    // What the parent says to DS is kept apart: below a route the two sides of a cut may disagree about the name itself.
+    let nxdomain = if question.rtype == Rtype::DS { None } else { find(Key::nxdomain(&question.name)) };
     // Where both are held the later one counts: the name came or went in between.
     match (direct, nxdomain) {
         (Some(direct), Some(nx)) => return Some(if nx.entry.stored > direct.entry.stored { nx } else { direct }),
@@ -118,7 +135,7 @@ pub(super) fn cached(cache: &RrsetCache, question: &Question, usable: impl Fn(&E
             return Some(link);
         }
     }
-    question.name.self_and_ancestors().skip(1).find_map(|ancestor| {
+    question.name.self_and_ancestors().skip(1).take_while(|n| n.is_at_or_below(limit)).find_map(|ancestor| {
         let dname = find(Key::rrset(&ancestor, Rtype::DNAME)).filter(|l| matches!(l.entry.data, Data::Positive { .. }));
         let secure = |l: &Link| l.entry.judged.as_ref().is_some_and(|j| j.status == Status::Secure);
         dname.or_else(|| find(Key::nxdomain(&ancestor)).filter(secure))
@@ -132,7 +149,7 @@ pub(super) fn store(cache: &RrsetCache, found: Found, settings: &Settings, now: 
         let trust = if step.authoritative { Trust::Authoritative } else { Trust::NonAuthoritative };
         let (key, ttl) = if step.is_negative() {
             let key = match step.rcode {
-                Rcode::NXDOMAIN => Key::nxdomain(&step.question.name),
+                Rcode::NXDOMAIN if step.question.rtype != Rtype::DS => Key::nxdomain(&step.question.name),
                 _ => Key::rrset(&step.question.name, step.question.rtype),
             };
             let soa = step.soa().map(|soa| soa.ttl.min(minimum(soa)).max(settings.min_ttl).min(settings.max_negative_ttl));

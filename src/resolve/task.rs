@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::budget::{Budget, Spent};
 use super::settings::Settings;
-use crate::cache::rrset::Key;
+use crate::cache::rrset::{Data, Entry, Key, Trust};
 use crate::validate::Work;
 use crate::wire::{Ede, Name, Question, Rcode, Rtype};
 
@@ -133,6 +133,19 @@ impl Failure {
     /// Nothing but silence: the network, not the zone, may be at fault.
     pub(super) fn is_silence(&self) -> bool {
         self.silent && !self.lame && !self.garbled && self.refused.is_none()
+    }
+
+    /// The entry that remembers it for `ttl` seconds (RFC 9520).
+    pub(super) fn entry(&self, ttl: u32, in_a_row: u32, now: Duration) -> Entry {
+        Entry {
+            data: Data::Failure { ede: self.errors(), in_a_row },
+            trust: Trust::Authoritative,
+            judged: None,
+            zone: self.zone.clone().unwrap_or_else(Name::root),
+            zone_known: false,
+            stored: now,
+            ttl,
+        }
     }
 
     /// The Extended DNS Errors that say so (RFC 8914 section 4).
