@@ -91,7 +91,7 @@ impl World {
 
     fn by_zones(&self, server: IpAddr, question: &Question) -> Answer {
         let holds = |z: &&Zone| {
-            let parent_side = question.rtype == Rtype::DS && question.name == z.apex;
+            let parent_side = question.rtype == Rtype::DS && question.name == z.apex && !z.apex.is_root();
             z.servers.contains(&server) && question.name.is_at_or_below(&z.apex) && !parent_side
         };
         let zone = self.scenario.zones.iter().filter(holds).max_by_key(|z| z.apex.label_count());
