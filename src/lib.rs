@@ -30,6 +30,8 @@ pub mod lab;
 pub mod listen;
 #[cfg(feature = "server")]
 pub mod outbound;
+#[cfg(feature = "plugin")]
+pub mod plugin;
 pub mod policy;
 pub mod resolve;
 pub mod respond;
