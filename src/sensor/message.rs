@@ -55,11 +55,16 @@ impl Flaw {
 
     /// A short word for counters.
     pub fn label(&self) -> &'static str {
+        Flaw::LABELS[self.index()]
+    }
+
+    /// Place of [`Flaw::label`] among [`Flaw::LABELS`].
+    pub fn index(&self) -> usize {
         match self.what {
-            Malformed::Truncated => "truncated",
-            Malformed::Name(NameError::Truncated) => "rdata",
-            Malformed::Name(_) => "name",
-            _ => "opt",
+            Malformed::Truncated => 0,
+            Malformed::Name(NameError::Truncated) => 2,
+            Malformed::Name(_) => 1,
+            _ => 3,
         }
     }
 }

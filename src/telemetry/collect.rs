@@ -28,6 +28,8 @@ pub struct Metrics {
 
 #[derive(Default)]
 struct State {
+    /// Counts nothing itself: every sample comes from a source.
+    bystander: bool,
     workers: Mutex<Vec<Arc<Cells>>>,
     lists: Mutex<Vec<String>>,
     sources: Mutex<Vec<Source>>,
@@ -41,7 +43,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Metrics {
     /// Metrics with every counter at zero.
     pub fn new() -> Metrics {
-        let state = Arc::new(State::default());
+        Metrics::with(State::default())
+    }
+
+    /// Metrics of a program that answers no queries, such as the sensor: a zero for what it cannot count would be a lie.
+    pub fn bystander() -> Metrics {
+        Metrics::with(State { bystander: true, ..State::default() })
+    }
+
+    fn with(state: State) -> Metrics {
+        let state = Arc::new(state);
         let registry = Registry::new();
         registry.register(Box::new(Table::new(state.clone()))).expect("the table has distinct, well-formed names");
         Metrics { state, registry }
@@ -163,12 +174,16 @@ impl Collector for Table {
         let workers = locked(&self.state.workers).clone();
         let lists = locked(&self.state.lists).clone();
         let mut out = Families::default();
-        out.counted(&workers, &lists);
+        if !self.state.bystander {
+            out.counted(&workers, &lists);
+        }
         let mut samples = Samples::default();
         for source in locked(&self.state.sources).iter() {
             source(&mut samples);
         }
-        samples.set(&metrics::WORKERS, &[], workers.len() as f64);
+        if !self.state.bystander {
+            samples.set(&metrics::WORKERS, &[], workers.len() as f64);
+        }
         samples.set(&metrics::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
         for metric in TABLE {
             for (labels, value) in samples.values.remove(metric.name).unwrap_or_default() {

@@ -69,6 +69,8 @@ const fn closed(name: &'static str, values: &'static [&'static str]) -> Label {
 const LIST: Label = Label { name: "list", values: Values::Configured("list ids of the configuration, and `other` beyond 32 lists") };
 const FORWARDER: Label = Label { name: "forwarder", values: Values::Configured("addresses of the configured forwarders") };
 
+const INTERFACE: Label = Label { name: "interface", values: Values::Configured("interfaces that the sensor was told to watch") };
+
 macro_rules! metrics {
     ($($id:ident = $kind:ident $name:literal in $unit:literal by [$($label:expr),*]: $help:literal;)+) => {
         $(#[doc = $help] pub static $id: Metric =
@@ -160,6 +162,35 @@ metrics! {
     EXCEPTIONS = Gauge "postern_exceptions" in "exceptions" by [closed("action", &["allow", "block"])]:
         "Timed exceptions in force.";
 
+    SENSOR_FRAMES = Counter "postern_sensor_frames_total" in "frames" by [INTERFACE]:
+        "Frames that the sensor has read.";
+    SENSOR_KERNEL_SEEN = Counter "postern_sensor_kernel_seen_total" in "frames" by [INTERFACE]:
+        "Frames that passed the sensor's kernel filter, those dropped afterwards included.";
+    SENSOR_KERNEL_DROPPED = Counter "postern_sensor_kernel_dropped_total" in "frames" by [INTERFACE]:
+        "Frames that the kernel dropped because the sensor's receive buffer was full.";
+    SENSOR_LAST_FRAME = Gauge "postern_sensor_last_frame_timestamp_seconds" in "seconds since 1970" by [INTERFACE]:
+        "When the sensor last read a frame; 0 before the first. A silent one has lost its mirror port.";
+    SENSOR_UP = Gauge "postern_sensor_interface_up" in "0 or 1" by [INTERFACE]:
+        "1 while the sensor can read from an interface.";
+    SENSOR_MESSAGES = Counter "postern_sensor_messages_total" in "messages" by [closed("kind", SENSOR_KINDS)]:
+        "DNS messages seen by the sensor.";
+    SENSOR_MALFORMED = Counter "postern_sensor_malformed_total" in "messages" by [closed("reason", SENSOR_FLAWS)]:
+        "DNS messages seen by the sensor that cannot be read to their end, by what is wrong first.";
+    SENSOR_TRANSACTIONS = Counter "postern_sensor_transactions_total" in "transactions" by [closed("ending", SENSOR_ENDINGS)]:
+        "Queries joined with their responses, and those that stayed alone.";
+    SENSOR_BYPASS = Counter "postern_sensor_bypass_total" in "sightings" by [closed("means", SENSOR_MEANS)]:
+        "Sightings of hosts that ask another resolver than ours, by how; repeated ones included.";
+    SENSOR_EVENTS = Counter "postern_sensor_events_total" in "events" by []:
+        "Findings told by the sensor; the same finding is told once an hour.";
+    SENSOR_UNREAD = Counter "postern_sensor_unread_total" in "frames" by [closed("reason", SENSOR_UNREAD_REASONS)]:
+        "Frames the sensor could make nothing of, fragments that contradict each other, and holes in TCP streams.";
+    SENSOR_EVICTED = Counter "postern_sensor_evicted_total" in "entries" by [closed("table", SENSOR_TABLES)]:
+        "State the sensor gave up for want of room.";
+    SENSOR_HELD = Gauge "postern_sensor_held_bytes" in "bytes" by []:
+        "Bytes of fragments and streams that the sensor holds.";
+    SENSOR_LINES_DROPPED = Counter "postern_sensor_lines_dropped_total" in "lines" by []:
+        "Lines not written because the disk or the reader was too slow.";
+
     READY = Gauge "postern_ready" in "0 or 1" by []:
         "What /readyz says: 1 while queries are answered as configured.";
     RELOADS = Counter "postern_config_reloads_total" in "reloads" by [closed("result", &["applied", "refused"])]:
@@ -217,6 +248,19 @@ pub const LIST_REFUSALS: &[&str] = &[
     "no_such_version",
     "other",
 ];
+
+/// Messages the sensor sees.
+pub const SENSOR_KINDS: &[&str] = &["query", "response"];
+/// The sensor's own labels, which its room has too; a test beside the command holds them together.
+pub const SENSOR_FLAWS: &[&str] = &["truncated", "name", "rdata", "opt"];
+/// See [`SENSOR_FLAWS`].
+pub const SENSOR_ENDINGS: &[&str] = &["answered", "unanswered", "unsolicited"];
+/// See [`SENSOR_FLAWS`].
+pub const SENSOR_MEANS: &[&str] = &["plain", "dot", "doq", "doh_address", "doh_name", "canary"];
+/// What the sensor could not read.
+pub const SENSOR_UNREAD_REASONS: &[&str] = &["not_ip", "header", "fragments", "stream_hole"];
+/// The sensor's tables.
+pub const SENSOR_TABLES: &[&str] = &["fragments", "streams", "queries"];
 
 /// The table as a Markdown page: `docs/metrics.md` is exactly this.
 pub fn markdown() -> String {

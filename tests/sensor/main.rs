@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests read and write capture files")]
 
 mod fields;
+mod live;
 mod packets;
 mod tshark;
 
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use packets::{Capture, Dice};
 use postern::sensor::replay::Replay;
-use postern::sensor::{Dissector, Dns, Limits, Observation, Sensor, Transaction, What};
+use postern::sensor::{Dissector, Dns, Limits, Observation, Report, Sensor, Transaction, What};
 use tshark::Told;
 
 /// DNS, and mDNS as tshark reads it.
@@ -50,10 +51,15 @@ fn messages(file: &Path) -> Vec<(Observation, Box<Dns>)> {
 }
 
 fn transactions(file: &Path) -> Vec<Transaction> {
-    let mut sensor = Sensor::new(limits());
+    let mut sensor = Sensor::new(limits(), None);
     let mut out = Vec::new();
-    frames(file, |at, link, frame| sensor.frame(at, link, frame, &mut |transaction| out.push(transaction)));
-    sensor.finish(Duration::ZERO, &mut |transaction| out.push(transaction));
+    let mut keep = |report| {
+        if let Report::Transaction(transaction) = report {
+            out.push(transaction);
+        }
+    };
+    frames(file, |at, link, frame| sensor.frame(at, link, frame, &mut keep));
+    sensor.finish(Duration::ZERO, &mut keep);
     out
 }
 

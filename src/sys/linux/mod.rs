@@ -1,12 +1,13 @@
 //! The Linux system calls that nothing safe wraps: the only unsafe code of the project.
 //!
-//! `recvmmsg` and `sendmmsg` in [`batch`], socket options here, privileges and CPUs in [`process`]. Every block names the fact that
-//! makes it sound.
+//! `recvmmsg` and `sendmmsg` in [`batch`], socket options here, privileges and CPUs in [`process`], packet sockets in [`packet`]. Every
+//! block names the fact that makes it sound.
 
 #![allow(unsafe_code, reason = "system calls; the rest of the crate denies it")]
 #![warn(clippy::undocumented_unsafe_blocks)]
 
 mod batch;
+pub mod packet;
 pub mod process;
 
 use std::fs::File;

@@ -44,6 +44,27 @@ pub fn effective_uid() -> u32 {
 /// # Errors
 /// What the system says; the process must not go on as it is then.
 pub fn become_user(user: User) -> io::Result<()> {
+    become_with(user, CAP_NET_BIND_SERVICE)
+}
+
+/// As [`become_user`], but keeping only `CAP_NET_RAW`: for the sensor, whose sockets capture.
+///
+/// # Errors
+/// What the system says; the process must not go on as it is then.
+pub fn become_watcher(user: User) -> io::Result<()> {
+    become_with(user, CAP_NET_RAW)
+}
+
+/// Keeps only `CAP_NET_RAW` of what a process that is not root was given.
+///
+/// # Errors
+/// What the system says: the process does not have it.
+pub fn keep_only_net_raw() -> io::Result<()> {
+    keep_only(CAP_NET_RAW)?;
+    no_new_privileges()
+}
+
+fn become_with(user: User, capability: u32) -> io::Result<()> {
     check(keep_capabilities(true))?;
     // SAFETY: plain system calls on integers and one null pointer with count 0; no memory is shared with the kernel.
     unsafe {
@@ -51,7 +72,7 @@ pub fn become_user(user: User) -> io::Result<()> {
         check(libc::setresgid(user.gid, user.gid, user.gid))?;
         check(libc::setresuid(user.uid, user.uid, user.uid))?;
     }
-    keep_only_bind_service()?;
+    keep_only(capability)?;
     check(keep_capabilities(false))?;
     no_new_privileges()
 }
@@ -74,6 +95,8 @@ fn keep_capabilities(on: bool) -> libc::c_int {
 const CAPABILITY_VERSION: u32 = 0x2008_0522;
 /// `CAP_NET_BIND_SERVICE` of linux/capability.h: ports below 1024, so that a reload can bind new addresses.
 const CAP_NET_BIND_SERVICE: u32 = 10;
+/// `CAP_NET_RAW` of linux/capability.h: packet sockets.
+const CAP_NET_RAW: u32 = 13;
 
 #[repr(C)]
 struct CapabilityHeader {
@@ -89,9 +112,9 @@ struct CapabilitySets {
     inheritable: u32,
 }
 
-fn keep_only_bind_service() -> io::Result<()> {
+fn keep_only(capability: u32) -> io::Result<()> {
     let header = CapabilityHeader { version: CAPABILITY_VERSION, pid: 0 };
-    let low = CapabilitySets { effective: 1 << CAP_NET_BIND_SERVICE, permitted: 1 << CAP_NET_BIND_SERVICE, inheritable: 0 };
+    let low = CapabilitySets { effective: 1 << capability, permitted: 1 << capability, inheritable: 0 };
     let sets = [low, CapabilitySets { effective: 0, permitted: 0, inheritable: 0 }];
     // SAFETY: header and two sets are laid out as linux/capability.h has them for this version, live, and only read.
     let result = unsafe { libc::syscall(libc::SYS_capset, &raw const header, sets.as_ptr()) };

@@ -1,45 +1,21 @@
-//! `postern sensor`: what a bystander sees of DNS, from capture files.
+//! `postern sensor replay`: transactions and findings of capture files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, IsTerminal as _, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, render};
+use super::super::{Failure, render};
+use super::ReplayArguments;
 use crate::sensor::replay::{Replay, ReplayError};
-use crate::sensor::{Counts, Ending, Limits, Sensor, Transaction, line};
+use crate::sensor::{Counts, Ending, Limits, Means, Report, Sensor, Transaction};
 
-/// What a sensor does.
-#[derive(Debug, Subcommand)]
-pub enum SensorVerb {
-    /// Read capture files, pcap or pcapng: every DNS query with its response
-    Replay(ReplayArguments),
-}
-
-/// Capture files.
-#[derive(Debug, clap::Args)]
-pub struct ReplayArguments {
-    /// The files
-    #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<PathBuf>,
-    /// Print a line of JSON for every query instead of a summary
-    #[arg(long)]
-    pub json: bool,
-    /// Ports to read as DNS
-    #[arg(long, value_name = "PORT", value_delimiter = ',', default_value = "53")]
-    pub port: Vec<u16>,
-}
-
-pub(super) fn run(verb: SensorVerb, out: &mut dyn Write) -> Result<(), Failure> {
-    match verb {
-        SensorVerb::Replay(arguments) => replay(&arguments, out),
-    }
-}
+/// Findings that a summary shows; with `--json` there is no limit.
+const FINDINGS: usize = 50;
 
 /// What a summary counts.
 #[derive(Debug, Default)]
@@ -53,17 +29,22 @@ struct Summary {
     /// Round-trip times in microseconds; the buckets are powers of two.
     rtt: [u64; 32],
     counts: Counts,
+    bypasses: [u64; Means::LABELS.len()],
+    findings: Vec<String>,
     cut_short: Vec<String>,
 }
 
-fn replay(arguments: &ReplayArguments, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn run(arguments: &ReplayArguments, out: &mut dyn Write) -> Result<(), Failure> {
     let mut summary = Summary::default();
     let limits = Limits { ports: arguments.port.clone(), ..Limits::default() };
     for path in &arguments.files {
         // Each file is a capture of its own: what one has not finished, another cannot.
-        let mut sensor = Sensor::new(limits.clone());
+        let detector = if arguments.bypass { Some(arguments.watch.detector(Vec::new())?) } else { None };
+        let mut sensor = Sensor::new(limits.clone(), detector);
         one_file(path, &mut sensor, &mut summary, arguments.json, out)?;
-        summary.counts += sensor.counts();
+        let tally = sensor.tally();
+        summary.counts += tally.frames;
+        summary.bypasses.iter_mut().zip(tally.bypasses).for_each(|(sum, count)| *sum += count);
     }
     if !arguments.json {
         summary.show(out)?;
@@ -83,10 +64,10 @@ fn one_file(path: &Path, sensor: &mut Sensor, summary: &mut Summary, json: bool,
     }
     bar.set_message(path.display().to_string());
     let mut written = Ok(());
-    let mut tell = |transaction: Transaction| {
-        summary.add(&transaction);
+    let mut tell = |report: Report| {
+        summary.add(&report);
         if json && written.is_ok() {
-            written = writeln!(out, "{}", line::transaction(&transaction));
+            written = writeln!(out, "{}", report.line());
         }
     };
     let mut last = Duration::ZERO;
@@ -112,7 +93,15 @@ fn one_file(path: &Path, sensor: &mut Sensor, summary: &mut Summary, json: bool,
 }
 
 impl Summary {
-    fn add(&mut self, transaction: &Transaction) {
+    fn add(&mut self, report: &Report) {
+        match report {
+            Report::Transaction(transaction) => self.add_transaction(transaction),
+            Report::Bypass(event) if self.findings.len() < FINDINGS => self.findings.push(event.evidence.clone()),
+            Report::Bypass(_) => {}
+        }
+    }
+
+    fn add_transaction(&mut self, transaction: &Transaction) {
         self.first = Some(self.first.map_or(transaction.at, |first| first.min(transaction.at)));
         self.last = self.last.max(transaction.at);
         self.endings[transaction.ending() as usize] += 1;
@@ -165,6 +154,13 @@ impl Summary {
         }
         if counts.fragments_evicted + counts.streams_evicted > 0 {
             writeln!(out, "let go        {} datagrams and {} streams, for want of room", counts.fragments_evicted, counts.streams_evicted)?;
+        }
+        if self.bypasses.iter().any(|count| *count > 0) {
+            let means: Vec<String> = Means::LABELS.iter().zip(self.bypasses).map(|(label, count)| format!("{label} {count}")).collect();
+            writeln!(out, "bypass        {}", means.join(", "))?;
+        }
+        for finding in &self.findings {
+            writeln!(out, "              {finding}")?;
         }
         Ok(())
     }
