@@ -1,0 +1,296 @@
+//! A running daemon for tests: the built binary on a loopback address of its own, with a folder of its own, gone with the test.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use std::io::{Read as _, Write as _};
+
+use postern::wire::{Edns, Encoder, Flags, Message, Name, Question, Rtype};
+
+/// How long a test waits for what must come; far beyond what a loaded machine takes.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A loopback address that no other test of this run has, so that every test may use the same ports.
+pub fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    Ipv4Addr::new(127, high.clamp(1, 254), low.clamp(1, 254), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A scratch folder.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new(name: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("postern-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A daemon that serves.
+pub struct Daemon {
+    child: Child,
+    pub folder: Folder,
+    pub dns: SocketAddr,
+    pub metrics: SocketAddr,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    /// Starts one with `settings` (TOML) behind the addresses, and waits until it answers.
+    pub fn start(name: &str, settings: &str) -> Daemon {
+        let (folder, address) = (Folder::new(name), own_address());
+        let (dns, metrics) = (SocketAddr::from((address, 5300)), SocketAddr::from((address, 9353)));
+        let socket = folder.0.join("control.sock");
+        let config = folder.file(
+            "postern.toml",
+            &format!(
+                "state_dir = \"{}\"\n[listen]\naddresses = [\"{dns}\"]\n[metrics]\naddress = \"{metrics}\"\n[control]\nsocket = \"{}\"\n{settings}",
+                folder.0.join("state").display(),
+                socket.display()
+            ),
+        );
+        let log = std::fs::File::create(folder.0.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_postern"))
+            .args(["serve", "--config", config.to_str().unwrap()])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut daemon = Daemon { child, folder, dns, metrics, socket };
+        let begun = Instant::now();
+        let client = Client::new(dns);
+        while client.ask_within("localhost", Rtype::A, Duration::from_millis(200)).is_none() {
+            let ended = daemon.child.try_wait().unwrap();
+            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "the daemon does not answer ({ended:?}): {}", daemon.log());
+        }
+        daemon
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.0.join("log")).unwrap_or_default()
+    }
+
+    /// Runs the command line against this daemon.
+    pub fn postern(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_postern")).arg("--socket").arg(&self.socket).args(arguments).output().unwrap()
+    }
+
+    /// As [`Daemon::postern`], for commands that must succeed.
+    pub fn must(&self, arguments: &[&str]) -> String {
+        let output = self.postern(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}{}", String::from_utf8_lossy(&output.stderr), self.log());
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Octets of a field of /proc/PID/status, such as `VmRSS` or `RssAnon`.
+    pub fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the daemon runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("the field is there");
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// The text of /metrics.
+    pub fn scrape(&self) -> String {
+        let mut stream = TcpStream::connect(self.metrics).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    /// Sum of a metric over the series whose line holds every one of `labels`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        sum(&self.scrape(), name, labels)
+    }
+
+    /// Ends it by SIGTERM and gives the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal("TERM");
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(begun.elapsed() < PATIENCE, "SIGTERM does not end it: {}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.folder.0.join("state")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sum of a metric in a scraped text.
+pub fn sum(text: &str, name: &str, labels: &[&str]) -> f64 {
+    let series = text.lines().filter(|line| line.split(['{', ' ']).next() == Some(name) && labels.iter().all(|label| line.contains(label)));
+    series.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+/// A stub resolver with one socket.
+pub struct Client {
+    socket: UdpSocket,
+}
+
+impl Client {
+    pub fn new(server: SocketAddr) -> Client {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.connect(server).unwrap();
+        Client { socket }
+    }
+
+    /// Asks and waits; panics where no answer comes.
+    pub fn ask(&self, name: &str, rtype: Rtype) -> Message {
+        self.ask_within(name, rtype, PATIENCE).unwrap_or_else(|| panic!("no answer to {name} {rtype}"))
+    }
+
+    pub fn ask_within(&self, name: &str, rtype: Rtype, patience: Duration) -> Option<Message> {
+        static ID: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(1);
+        let id = ID.fetch_add(1, Ordering::Relaxed);
+        self.socket.send(&query(id, name, rtype)).ok()?;
+        let (begun, mut buffer) = (Instant::now(), [0; 4096]);
+        while begun.elapsed() < patience {
+            self.socket.set_read_timeout(Some(patience)).unwrap();
+            let Ok(length) = self.socket.recv(&mut buffer) else { return None };
+            // What was sent before may still be answered now.
+            if buffer[..2] == id.to_be_bytes() && buffer[2] & 0x80 != 0 {
+                return Some(Message::parse(&buffer[..length]).unwrap());
+            }
+        }
+        None
+    }
+}
+
+/// A query as a stub sends it, with EDNS.
+pub fn query(id: u16, name: &str, rtype: Rtype) -> Vec<u8> {
+    let question = Question::new(name.parse::<Name>().unwrap(), rtype);
+    let mut bytes = Encoder::new(id, Flags(Flags::RD), Some(&question)).finish().bytes;
+    Edns::new(false).write(&mut bytes);
+    bytes[11] = 1;
+    bytes
+}
+
+/// A recursive resolver that has an address for every name, for the daemon to forward to.
+pub struct Upstream {
+    pub address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Upstream {
+    /// The address that every name has there.
+    pub const EVERYWHERE: [u8; 4] = [192, 0, 2, 77];
+
+    pub fn start() -> Upstream {
+        let socket = UdpSocket::bind((own_address(), 5399)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let (address, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        let thread = std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while !stopped.load(Ordering::Relaxed) {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+                let Ok(message) = Message::parse(&buffer[..length]) else { continue };
+                let Some(question) = message.question else { continue };
+                // The question goes back in its own case; the record points at it.
+                let end = 12 + question.name.wire().len() + 4;
+                let mut reply = buffer[..end].to_vec();
+                reply[2..4].copy_from_slice(&(Flags::QR | Flags::RD | Flags::RA).to_be_bytes());
+                reply[6..12].fill(0);
+                if question.rtype == Rtype::A {
+                    reply[7] = 1;
+                    reply.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4]);
+                    reply.extend(Upstream::EVERYWHERE);
+                }
+                let _ = socket.send_to(&reply, from);
+            }
+        });
+        Upstream { address, stop, thread: Some(thread) }
+    }
+
+    /// Settings that forward everything here, unvalidated.
+    pub fn settings(&self) -> String {
+        format!(
+            "[resolve]\nloopback_upstream = true\n[validate]\nbuiltin_anchors = false\n[[forward]]\nzone = \".\"\nservers = [\"{}\"]\n",
+            self.address
+        )
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Numbers that are the same on every run (xorshift64*, Vigna 2016).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn roll(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.roll() % limit as u64) as usize
+    }
+}
+
+/// Builds a list file from text.
+pub fn build_list(folder: &Path, id: &str, serial: u64, text: &str) -> PathBuf {
+    let (names, out) = (folder.join(format!("{id}-{serial}.txt")), folder.join(format!("{id}-{serial}.plist")));
+    std::fs::write(&names, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_postern"))
+        .args(["blocklist", "build", "--id", id, "--serial", &serial.to_string(), "--out"])
+        .arg(&out)
+        .arg(&names)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    out
+}
