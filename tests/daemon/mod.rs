@@ -200,10 +200,10 @@ impl Client {
     }
 }
 
-/// A query as a stub sends it, with EDNS.
+/// A query as a stub sends it: with EDNS, and asking to be told of AD (RFC 6840 section 5.7).
 pub fn query(id: u16, name: &str, rtype: Rtype) -> Vec<u8> {
     let question = Question::new(name.parse::<Name>().unwrap(), rtype);
-    let mut bytes = Encoder::new(id, Flags(Flags::RD), Some(&question)).finish().bytes;
+    let mut bytes = Encoder::new(id, Flags(Flags::RD | Flags::AD), Some(&question)).finish().bytes;
     Edns::new(false).write(&mut bytes);
     bytes[11] = 1;
     bytes
@@ -293,4 +293,51 @@ pub fn build_list(folder: &Path, id: &str, serial: u64, text: &str) -> PathBuf {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     out
+}
+
+/// A miniature internet that serves, and the settings that make a daemon resolve in it.
+pub struct Miniature {
+    pub script: postern::lab::demo::Script,
+    port: u16,
+    // Fields are dropped in order: the servers before what runs them.
+    served: Option<postern::lab::Running>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Miniature {
+    pub fn start(seed: u64) -> Miniature {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let internet = postern::lab::Internet::build(seed, now);
+        let script = postern::lab::demo::Script::new(&internet);
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let served = runtime.block_on(internet.start(None)).unwrap();
+        Miniature { script, port: served.port, served: Some(served), runtime }
+    }
+
+    pub fn settings(&self) -> String {
+        let hints: Vec<String> = self
+            .script
+            .hints
+            .iter()
+            .flat_map(|(name, addresses)| {
+                addresses.iter().map(move |a| format!("\"{name} {} {a}\"", if a.is_ipv4() { "A" } else { "AAAA" }))
+            })
+            .collect();
+        let anchors: Vec<String> = self.script.anchors.iter().map(|anchor| format!("\"{anchor}\"")).collect();
+        format!(
+            "[resolve]\nroot_hints = [{}]\nupstream_port = {}\nloopback_upstream = true\nipv6 = false\n\
+             [validate]\nbuiltin_anchors = false\nanchors = [{}]\n",
+            hints.join(", "),
+            self.port,
+            anchors.join(", ")
+        )
+    }
+}
+
+impl Drop for Miniature {
+    fn drop(&mut self) {
+        if let Some(served) = self.served.take() {
+            self.runtime.block_on(served.stop());
+        }
+    }
 }
