@@ -18,6 +18,9 @@ struct Seen {
     answers: usize,
 }
 
+/// RFC 8914 section 4.14. Whether a failure is fresh or remembered depends on the moment of asking, so it is left out on both sides.
+const CACHED_ERROR: u16 = 13;
+
 fn ours(message: &Message) -> Seen {
     let named = [
         ("qr", Flags::QR),
@@ -31,7 +34,11 @@ fn ours(message: &Message) -> Seen {
     Seen {
         rcode: message.rcode().to_string(),
         flags: named.iter().filter(|(_, bit)| message.flags.has(*bit)).map(|(name, _)| (*name).to_owned()).collect(),
-        ede: message.edns.iter().flat_map(|edns| edns.extended_errors().map(|ede| ede.code).collect::<Vec<_>>()).collect(),
+        ede: message
+            .edns
+            .iter()
+            .flat_map(|edns| edns.extended_errors().map(|ede| ede.code).filter(|code| *code != CACHED_ERROR).collect::<Vec<_>>())
+            .collect(),
         answers: message.answer.len(),
     }
 }
@@ -51,7 +58,7 @@ fn theirs(tool: &str, text: &str) -> Seen {
     Seen {
         rcode: header("status: ").to_owned(),
         flags: header(flags).split_whitespace().map(str::to_owned).collect(),
-        ede: ede.collect(),
+        ede: ede.filter(|code| *code != CACHED_ERROR).collect(),
         answers: header("ANSWER: ").parse().unwrap(),
     }
 }
