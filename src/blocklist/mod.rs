@@ -1,6 +1,6 @@
 //! Blocklists: from text files of names to one checked file that answers "is this name listed, and why" without ever guessing.
 //!
-//! [`parse`] reads the formats, [`protected`] holds back names that must not be blocked, [`build`] writes a `.plist`, [`file`] opens one
+//! [`parse`] reads the formats, [`protected`] holds back names that must not be blocked, [`build`] writes a `.plist`, [`mod@file`] opens one
 //! and looks names up: a Bloom filter in RAM ([`filter`]) says "certainly not" for almost every name, and every maybe is confirmed
 //! exactly against a checksummed block of the file. [`store`] keeps the versions a box has taken. What a verdict follows from a listing is for `policy` to say.
 //! Not here: client groups, RPZ triggers other than names.

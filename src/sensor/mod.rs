@@ -1,7 +1,7 @@
 //! The sensor: what a bystander sees of DNS on the wire.
 //!
 //! Frames come from interfaces (`capture`, with a kernel filter) or capture files ([`replay`]), [`dissect`] takes them apart, [`join`]
-//! makes transactions of queries and responses, [`line`] writes them, and [`bypass`] looks for hosts that go past our resolvers.
+//! makes transactions of queries and responses, [`mod@line`] writes them, and [`bypass`] looks for hosts that go past our resolvers.
 //! Everything on the wire is hostile: every table has a size, every buffer a limit, and nothing here panics, whatever a frame says.
 //! All but `capture` is pure. Not done: tunnels (GRE, VXLAN), DNS inside QUIC and TLS.
 

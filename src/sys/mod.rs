@@ -1,6 +1,6 @@
 //! What the standard library does not offer of the operating system: batched datagrams, the address a datagram was sent to, privileges.
 //!
-//! [`linux`] holds the only unsafe code of the project; [`portable`] has the same interface without it, for other systems and as the
+//! [`linux`] holds the only unsafe code of the project; `portable` has the same interface without it, for other systems and as the
 //! other side of the same tests. Opening sockets with the right options is done here; what is said over them is `listen`'s.
 
 #![allow(clippy::disallowed_methods, reason = "the shell owns sockets and files")]
