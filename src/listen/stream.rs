@@ -150,8 +150,9 @@ impl Streams {
         }
         if table.open.len() >= limits.connections {
             // The scan is long, but it happens to a full table only, once a connection.
-            let idle = table.open.values().filter(|open| !open.state.busy.load(Relaxed));
-            let longest = idle.min_by_key(|open| open.state.since.load(Relaxed))?;
+            // Of two that fell idle in the same millisecond the older connection leaves.
+            let idle = table.open.iter().filter(|(_, open)| !open.state.busy.load(Relaxed));
+            let (_, longest) = idle.min_by_key(|(id, open)| (open.state.since.load(Relaxed), **id))?;
             longest.state.close.notify_one();
             // It leaves in its own time; far above the limit, newcomers wait for that.
             if stranger || table.open.len() > limits.connections + limits.connections / 8 {

@@ -527,7 +527,20 @@ async fn queries_beyond_the_places_are_dropped_and_counted() {
     say(&mut holder, &query("other.example", Rtype::A, 0, None)).await;
     assert_eq!(hear(&mut holder).await.unwrap().rcode(), Rcode::SERVFAIL);
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let full = || {
+        let text = bench.metrics.text();
+        let line = text.lines().find_map(|line| line.strip_prefix("postern_dropped_total{reason=\"queue_full\"} "));
+        line.map_or(0, |count| count.parse::<u64>().unwrap())
+    };
+    let before = full();
     socket.send_to(&query("other.example", Rtype::A, 0, None), to).await.unwrap();
+    // The worker is another thread: its count tells that it has judged the datagram, while the place is still held.
+    let judged = async {
+        while full() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, judged).await.unwrap();
     bench.resolver.gate.add_permits(1);
     assert_eq!(hear(&mut holder).await.unwrap().rcode(), Rcode::NOERROR);
     listeners.stop(PATIENCE).await;

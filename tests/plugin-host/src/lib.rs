@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_server::Server;
+use hickory_server::net::runtime::TokioRuntimeProvider;
 use hickory_server::proto::rr::rdata::{A, CNAME, SOA};
 use hickory_server::proto::rr::{LowerName, Name, RData, Record};
 use hickory_server::store::in_memory::InMemoryZoneHandler;
@@ -21,7 +22,7 @@ pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 80);
 pub fn catalog(target: &Name) -> Catalog {
     let root = Name::root();
     let host = Name::from_ascii("host.").expect("a fixed name");
-    let mut zone = InMemoryZoneHandler::empty(root.clone(), ZoneType::Primary, AxfrPolicy::Deny, None);
+    let mut zone = InMemoryZoneHandler::<TokioRuntimeProvider>::empty(root.clone(), ZoneType::Primary, AxfrPolicy::Deny, None);
     let soa = SOA::new(host.clone(), host.clone(), 1, 3600, 600, 86_400, 60);
     let wildcard = Name::from_ascii("*.").expect("a fixed name");
     let alias = Name::from_ascii("alias.host.").expect("a fixed name");
