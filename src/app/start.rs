@@ -171,6 +171,7 @@ impl Prepared {
         let answer_bytes = settings::answer_cache_bytes(config);
         let service = Service::new(rules, answer_bytes, Arc::new(resolver.clone()), clock.clone(), metrics.shared());
         let service = Arc::new(service);
+        resolver.set_gate(Arc::new(listen::Targets::of(&service)));
         let listeners = self.bound.serve(service.clone(), metrics.clone(), Handle::current())?;
         let metrics_address = self.metrics.as_ref().map(TcpListener::local_addr).transpose()?;
         let running = Running::new(Parts {

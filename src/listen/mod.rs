@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 
 pub use disk::PageCache;
 pub use policy::{Block, Judgement, NoPolicy, Policy};
-pub use service::{Answer, Packet, Resolve, Resolving, Rules, Service};
+pub use service::{Answer, Packet, Resolve, Resolving, Rules, Service, Targets};
 
 use crate::sys::{self, UdpOptions};
 use crate::telemetry::Metrics;

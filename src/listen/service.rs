@@ -5,9 +5,9 @@
 //! [`Service::answer_slowly`], which resolves, judges the CNAME targets, stores and answers by the same encoder.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -17,7 +17,7 @@ use crate::cache::answer::{AnswerCache, Facts, Key};
 use crate::guard::ratelimit::Kind;
 use crate::guard::{Acl, Cookies, Limited, RateLimit};
 use crate::outbound::SystemClock;
-use crate::resolve::{Asked, Clock, Exchange, Outcome, Resolver};
+use crate::resolve::{Asked, Clock, Exchange, Gate, Outcome, Resolver};
 use crate::respond::{self, Blocked, MESSAGE_MAX, Terms};
 use crate::telemetry::count::{Counters, Owner, Shared};
 use crate::telemetry::label::{Action, Cache, Dropped, Lookup, Refused, Served, Transport, Verdict};
@@ -27,6 +27,9 @@ use crate::wire::{Name, Parsed, Query, Question, Rcode, Rtype};
 
 /// EDE "Prohibited": the client is not on the access list (RFC 8914 section 4.19).
 const EDE_PROHIBITED: u16 = 18;
+
+/// A client for whom no rule is made.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// The future of a resolution.
 pub type Resolving<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
@@ -62,6 +65,23 @@ pub struct Rules {
     pub policy: Arc<dyn Policy>,
     /// Idle timeout told to stream clients that ask (RFC 7828).
     pub stream_idle: Duration,
+}
+
+/// The service's rules as the resolver asks them, before it follows an alias.
+#[derive(Debug)]
+pub struct Targets(Weak<Service>);
+
+impl Targets {
+    /// The rules of `service`, as long as it lives.
+    pub fn of(service: &Arc<Service>) -> Targets {
+        Targets(Arc::downgrade(service))
+    }
+}
+
+impl Gate for Targets {
+    fn is_closed(&self, question: &Name, target: &Name) -> bool {
+        self.0.upgrade().is_some_and(|service| service.is_closed(question, target))
+    }
 }
 
 /// The time of one batch of packets, read once.
@@ -297,7 +317,11 @@ impl Service {
         let Ok(name) = Name::from_wire(query.name()) else { return Answer::Silence };
         let question = Question::new(name, query.rtype);
         let asked = Asked { checking_disabled: query.checking_disabled() };
-        let outcome = self.resolver.resolve(question.clone(), asked).await;
+        let mut outcome = self.resolver.resolve(question.clone(), asked).await;
+        if outcome.is_cut_short(&question) && !targets(&question, &outcome).iter().any(|target| self.is_closed(&question.name, target)) {
+            // What closed the chain was lifted meanwhile.
+            outcome = self.resolver.resolve(question.clone(), asked).await;
+        }
         self.counters.status(outcome.status);
 
         // Rules may have changed meanwhile; the latest count.
@@ -333,6 +357,14 @@ impl Service {
             self.counters.latency(Served::Miss, took);
         }
         Answer::Reply(out)
+    }
+
+    /// Whether what `question` leads to is blocked for every client, so that it need not be asked for. Where clients are told different
+    /// things, it is resolved first and judged for each.
+    fn is_closed(&self, question: &Name, target: &Name) -> bool {
+        let (rules, now) = (self.rules.load_full(), self.now());
+        let judge = || rules.policy.judge_target(question.wire(), target.wire(), NOBODY, now.trusted_wall, true);
+        rules.policy.is_same_for_all() && matches!(self.blocking(judge), Judgement::Block(_))
     }
 
     /// SERVFAIL for a query that will not be resolved.

@@ -73,6 +73,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             chain.add(&link, &judged, ttl_cap, self.clock.now());
             rebinding::filter(&mut chain.outcome, &question.name, &task.settings);
             match next {
+                Some(next) if original.rtype != Rtype::ANY && self.is_closed(original, &next) => return (chain.cut_short(), verdicts),
                 Some(next) if original.rtype != Rtype::ANY => question = Question { name: next, ..question },
                 _ => return (chain.outcome, verdicts),
             }
@@ -270,6 +271,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let now = self.clock.now();
         let usable = |entry: &Entry| entry.expired_for(now).is_none_or(|age| age <= stale.max_age);
         let mut outcome = self.cached_outcome(original, asked, &settings, usable)?;
+        if outcome.is_cut_short(original) {
+            return Some(outcome);
+        }
         for set in &mut outcome.answer {
             Arc::make_mut(set).ttl = stale.ttl.min(set.ttl.max(stale.ttl));
         }
@@ -311,10 +315,15 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             chain.add(&link, &judged, u32::MAX, self.clock.now());
             rebinding::filter(&mut chain.outcome, &question.name, settings);
             match link.next {
+                Some(next) if self.is_closed(original, &next) => return Some(chain.cut_short()),
                 Some(next) => question = Question { name: next, ..question },
                 None => return Some(chain.outcome),
             }
         }
+    }
+
+    fn is_closed(&self, original: &Question, target: &Name) -> bool {
+        self.gate.get().is_some_and(|gate| gate.is_closed(&original.name, target))
     }
 }
 
@@ -337,6 +346,11 @@ impl Chain {
             }
         }
         self.names.push(link.question.name.clone());
+    }
+
+    /// The chain as far as it came: it ends at an alias, whose target is not asked for. Half an answer is not kept.
+    fn cut_short(self) -> Outcome {
+        Outcome { ttl: 0, authority: Vec::new(), ..self.outcome }
     }
 }
 

@@ -6,8 +6,8 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -94,6 +94,12 @@ pub trait Clock: Send + Sync + 'static {
     fn sleep(&self, duration: Duration) -> impl Future<Output = ()> + Send;
 }
 
+/// Whoever has a say before an alias is followed: policy, which may not want the target to be asked for.
+pub trait Gate: std::fmt::Debug + Send + Sync + 'static {
+    /// Whether the chain that began at `question` ends before `target` is asked for. May wait for a disk.
+    fn is_closed(&self, question: &Name, target: &Name) -> bool;
+}
+
 /// What a client asked of validation (RFC 6840 section 5.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Asked {
@@ -124,6 +130,12 @@ impl Outcome {
     /// SERVFAIL with a reason.
     pub fn servfail(status: Status, ede: Vec<Ede>) -> Outcome {
         Outcome { rcode: Rcode::SERVFAIL, answer: Vec::new(), authority: Vec::new(), status, ede, ttl: 0, stale: false }
+    }
+
+    /// Whether a [`Gate`] ended the chain at an alias, so that this is no answer to `question`. Such an outcome is never kept.
+    pub fn is_cut_short(&self, question: &Question) -> bool {
+        let alias = self.answer.last().is_some_and(|set| set.rtype == Rtype::CNAME);
+        alias && self.ttl == 0 && self.authority.is_empty() && !matches!(question.rtype, Rtype::CNAME | Rtype::ANY)
     }
 }
 
@@ -201,6 +213,7 @@ pub struct Resolver<E, C> {
     dice: Dice,
     cookie_key: ring::hmac::Key,
     counters: Counters,
+    gate: OnceLock<Arc<dyn Gate>>,
 }
 
 impl<E: Exchange, C: Clock> Resolver<E, C> {
@@ -225,7 +238,13 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             special: special::Special::new(),
             dice,
             counters: Counters::default(),
+            gate: OnceLock::new(),
         })
+    }
+
+    /// Has `gate` asked before any alias is followed. To be called once, before the first question; later calls change nothing.
+    pub fn set_gate(&self, gate: Arc<dyn Gate>) {
+        let _ = self.gate.set(gate);
     }
 
     /// Resolves a client's question of class IN. With CD=0 Bogus data becomes SERVFAIL with its reason; with CD=1 it is given as it is.

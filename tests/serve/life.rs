@@ -1,230 +1,14 @@
-//! The built daemon over real sockets: start, answers, lists, rules, reload, restart, refusals. Ports are 0 and read back, the
-//! Internet is one scripted upstream on loopback, and waiting is for a line or an answer, never for a time.
+//! A daemon's life: start, answers, lists, rules, reload, restart, refusals, the end.
 
-#![allow(clippy::disallowed_methods, reason = "a test of sockets and files")]
-
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use postern::wire::{Edns, Encoder, Flags, Message, Question, Rcode, Rtype};
+use postern::wire::{Flags, Message, Rcode, Rtype};
 
-const BINARY: &str = env!("CARGO_BIN_EXE_postern");
-/// Far more than any answer takes; a test that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A folder of one test, gone afterwards.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Folder {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let path = std::env::temp_dir().join(format!("postern-serve-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
-        std::fs::create_dir_all(&path).unwrap();
-        Folder(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A recursive resolver that knows every name, and remembers what it was asked.
-struct Upstream {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<Vec<u8>>>>,
-}
-
-impl Upstream {
-    fn start() -> Upstream {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let upstream = Upstream { address: socket.local_addr().unwrap(), asked: Arc::default() };
-        let asked = upstream.asked.clone();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 2048];
-            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
-                let query = &buffer[..length];
-                asked.lock().unwrap().push(query.to_vec());
-                let _ = socket.send_to(&reply(query), from);
-            }
-        });
-        upstream
-    }
-
-    /// How often it was asked for this name and type.
-    fn count(&self, name: &str, rtype: Rtype) -> usize {
-        let name = name.parse().unwrap();
-        let asked = self.asked.lock().unwrap();
-        asked.iter().filter(|q| Message::parse(q).unwrap().question.is_some_and(|q| q.name == name && q.rtype == rtype)).count()
-    }
-
-    fn config(&self, more: &str) -> String {
-        format!(
-            "state_dir = \"state\"\n{more}\n[listen]\naddresses = [\"127.0.0.1:0\"]\n[metrics]\naddress = \"127.0.0.1:0\"\n\
-             [validate]\nbuiltin_anchors = false\n[[forward]]\nzone = \".\"\nservers = [\"{}\"]\n",
-            self.address
-        )
-    }
-}
-
-/// An address for every name; `alias.` leads to `target.`, `private.` into a private network, `big.` has many.
-fn reply(query: &[u8]) -> Vec<u8> {
-    let message = Message::parse(query).unwrap();
-    let question = message.question.unwrap();
-    let mut encoder = Encoder::new(message.id, Flags(Flags::QR | Flags::RD | Flags::RA), Some(&question));
-    let label = String::from_utf8(question.name.labels().next().unwrap_or_default().to_vec()).unwrap();
-    if question.rtype == Rtype::A {
-        match label.as_str() {
-            "alias" => {
-                let target = question.name.parent().unwrap().child(b"target").unwrap();
-                encoder.record(&question.name, Rtype::CNAME, 300, target.wire());
-                encoder.record(&target, Rtype::A, 300, &[192, 0, 2, 8]);
-            }
-            "private" => encoder.record(&question.name, Rtype::A, 300, &[10, 1, 2, 3]),
-            "big" => (0..60).for_each(|i| encoder.record(&question.name, Rtype::A, 300, &[192, 0, 2, i])),
-            _ => encoder.record(&question.name, Rtype::A, 300, &[192, 0, 2, 7]),
-        }
-    }
-    let mut bytes = encoder.finish().bytes;
-    // The question goes back in the case it came in (0x20).
-    let end = 12 + question.name.wire().len();
-    bytes[12..end].copy_from_slice(&query[12..end]);
-    if message.edns.is_some() {
-        Edns::new(false).write(&mut bytes);
-        bytes[11] = 1;
-    }
-    bytes
-}
-
-struct Daemon {
-    child: Child,
-    greeting: Vec<String>,
-    address: SocketAddr,
-    socket: PathBuf,
-}
-
-impl Daemon {
-    fn start(folder: &Folder, config: &str) -> Daemon {
-        let file = folder.write("postern.toml", config);
-        let mut child = Command::new(BINARY).arg("serve").arg("--config").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut greeting = Vec::new();
-        loop {
-            let line = lines.next().expect("the daemon says ready before it ends").unwrap();
-            if line == "ready" {
-                break;
-            }
-            greeting.push(line);
-        }
-        // Somebody must go on reading, or the daemon's next line would break.
-        std::thread::spawn(move || lines.for_each(drop));
-        let address = greeting.iter().find_map(|line| line.strip_prefix("listening on ")).unwrap().parse().unwrap();
-        Daemon { child, greeting, address, socket: folder.0.join("state/control.sock") }
-    }
-
-    fn said(&self, prefix: &str) -> Option<&str> {
-        self.greeting.iter().find_map(|line| line.strip_prefix(prefix))
-    }
-
-    fn cli(&self, arguments: &[&str]) -> Output {
-        Command::new(BINARY).arg("--socket").arg(&self.socket).args(arguments).output().unwrap()
-    }
-
-    /// A command that succeeds, and its output.
-    fn tell(&self, arguments: &[&str]) -> String {
-        let output = self.cli(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    fn status(&self) -> serde_json::Value {
-        serde_json::from_str(&self.tell(&["status", "--json"])).unwrap()
-    }
-
-    fn ask(&self, name: &str, rtype: Rtype) -> Message {
-        ask(self.address, name, rtype).expect("the daemon answers")
-    }
-
-    fn metrics(&self) -> String {
-        let address = self.said("metrics at http://").unwrap().strip_suffix("/metrics").unwrap();
-        let mut stream = TcpStream::connect(address).unwrap();
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-        let mut page = String::new();
-        stream.read_to_string(&mut page).unwrap();
-        page
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
-    }
-
-    fn stop(mut self) {
-        self.signal("-TERM");
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-/// One question over UDP; `None` where no answer comes within `patience`.
-fn ask_within(server: SocketAddr, name: &str, rtype: Rtype, patience: Duration) -> Option<Message> {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.connect(server).unwrap();
-    socket.set_read_timeout(Some(patience)).unwrap();
-    let mut query = Encoder::new(7, Flags(Flags::RD), Some(&Question::new(name.parse().unwrap(), rtype))).finish().bytes;
-    // Octets to spare, so that an error with its reason is no longer than its query.
-    let mut edns = Edns::new(true);
-    edns.options.push((12, vec![0; 64].into()));
-    edns.write(&mut query);
-    query[11] = 1;
-    socket.send(&query).unwrap();
-    let mut buffer = [0; 4096];
-    let length = socket.recv(&mut buffer).ok()?;
-    Some(Message::parse(&buffer[..length]).unwrap())
-}
-
-fn ask(server: SocketAddr, name: &str, rtype: Rtype) -> Option<Message> {
-    ask_within(server, name, rtype, PATIENCE)
-}
-
-fn codes(message: &Message) -> Vec<u16> {
-    message.edns.iter().flat_map(Edns::extended_errors).map(|e| e.code).collect()
-}
-
-fn addresses(message: &Message) -> Vec<Ipv4Addr> {
-    let ours = message.answer.iter().filter(|r| r.rtype == Rtype::A);
-    ours.map(|r| Ipv4Addr::from(<[u8; 4]>::try_from(&r.rdata[..]).unwrap())).collect()
-}
-
-fn build(folder: &Folder, name: &str, serial: u64, names: &[&str]) -> String {
-    let hosts = folder.write(name, &names.iter().map(|name| format!("0.0.0.0 {name}\n")).collect::<String>());
-    let out = folder.0.join(format!("{name}.plist")).display().to_string();
-    let arguments = ["blocklist", "build", &hosts.display().to_string(), "--id", "scam", "--serial", &serial.to_string(), "--out", &out];
-    let output = Command::new(BINARY).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    out
-}
+use crate::world::*;
 
 #[test]
 fn it_answers_says_where_and_ends_cleanly() {
@@ -487,4 +271,101 @@ fn every_demo_answer_is_as_expected() {
     for word in ["Secure", "Insecure", "Bogus", "Blocked", "no answer", "answers are as expected", "dig @127.0.0.1", "/metrics"] {
         assert!(shown.contains(word), "{word} is missing in\n{shown}");
     }
+}
+
+#[test]
+fn own_and_critical_names_are_protected_at_decision_time() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    folder.write("critical.txt", "bank.example the bank\n");
+    let blocks = |daemon: &Daemon, name: &str| daemon.ask(name, Rtype::A).rcode() == Rcode::NXDOMAIN;
+    let config = upstream.config("");
+    let daemon = Daemon::start(&folder, &config);
+    daemon.tell(&["blocklist", "push", &build(&folder, "list", 1, &["www.post.example", "bank.example", "scam.example"])]);
+    assert!(["www.post.example", "bank.example", "scam.example"].iter().all(|name| blocks(&daemon, name)));
+    folder.write("postern.toml", &format!("{config}[block]\nown_names = [\"post.example\"]\ncritical_file = \"critical.txt\"\n"));
+    daemon.tell(&["reload"]);
+    assert!(!blocks(&daemon, "www.post.example") && !blocks(&daemon, "bank.example") && blocks(&daemon, "scam.example"));
+    let why = daemon.tell(&["why", "bank.example"]);
+    assert!(why.contains("protected\n  it is protected (critical: the bank)"), "{why}");
+}
+
+#[test]
+fn a_sinkhole_answers_with_its_addresses_and_stays_silent_about_other_types() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let config = format!("{}[block]\naction = \"sinkhole\"\nsinkhole = [\"192.0.2.99\"]\n", upstream.config(""));
+    let daemon = Daemon::start(&folder, &config);
+    daemon.tell(&["block", "add", "scam.example"]);
+    assert_eq!(addresses(&daemon.ask("scam.example", Rtype::A)), [Ipv4Addr::new(192, 0, 2, 99)]);
+    for rtype in [Rtype::AAAA, Rtype::HTTPS, Rtype::MX] {
+        let other = daemon.ask("scam.example", rtype);
+        assert_eq!((other.rcode(), other.answer.len(), other.authority[0].rtype), (Rcode::NOERROR, 0, Rtype::SOA), "{rtype}");
+    }
+}
+
+#[test]
+fn sockets_can_be_moved_and_metrics_switched_off() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let config = upstream.config("workers = 3").replace("address = \"127.0.0.1:0\"", "address = \"\"");
+    let mut daemon = Daemon::start(&folder, &format!("{config}[control]\nsocket = \"own.sock\"\n"));
+    assert_eq!(daemon.said("metrics at "), None);
+    daemon.socket = folder.0.join("own.sock");
+    assert_eq!(daemon.status()["metrics"], serde_json::Value::Null);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap().flatten();
+    let workers = threads.filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.starts_with("udp-")));
+    assert_eq!(workers.count(), 3);
+}
+
+#[test]
+fn negative_anchors_and_special_names_follow_the_configuration() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let config = upstream.config("");
+    let daemon = Daemon::start(&folder, &config);
+    daemon.ask("x.localhost", Rtype::A);
+    assert_eq!(upstream.count("x.localhost", Rtype::A), 0, "kept local");
+    let nta = "[[nta]]\nzone = \"broken.example\"\nreason = \"ticket 4711\"\nuntil = \"2199-01-01\"\n";
+    folder.write("postern.toml", &format!("{config}{nta}[resolve]\nspecial_use = false\n"));
+    daemon.tell(&["reload"]);
+    daemon.ask("x.localhost", Rtype::A);
+    assert_eq!(upstream.count("x.localhost", Rtype::A), 1);
+    assert_eq!(daemon.tell(&["nta", "list"]), "broken.example. until 2199-01-01 00:00:00 UTC: ticket 4711\n");
+    daemon.tell(&["cache", "flush", "localhost"]);
+    daemon.ask("x.localhost", Rtype::A);
+    assert_eq!(upstream.count("x.localhost", Rtype::A), 2, "it was forgotten");
+}
+
+#[test]
+fn a_silent_connection_is_closed() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let config = upstream.config("").replace("[metrics]", "tcp_idle_seconds = 1\n[metrics]");
+    let daemon = Daemon::start(&folder, &config);
+    let shown = daemon.tell(&["query", "--tcp", "www.example"]);
+    assert!(shown.contains("over TCP"), "{shown}");
+    let mut silent = TcpStream::connect(daemon.address).unwrap();
+    silent.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(silent.read(&mut [0; 1]).unwrap(), 0, "the daemon closes a silent connection");
+}
+
+/// A blocked target blocks its alias before it is asked for: whether it can be resolved does not matter, and whoever serves it does not
+/// learn that somebody wanted it.
+#[test]
+fn an_alias_of_a_blocked_name_is_blocked_though_the_target_cannot_be_resolved() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let daemon = Daemon::start(&folder, &upstream.config(""));
+    assert_eq!(daemon.ask("dangling.other.example", Rtype::A).rcode(), Rcode::SERVFAIL);
+    daemon.tell(&["block", "add", "gone.shop.example"]);
+    for _ in 0..2 {
+        let blocked = daemon.ask("dangling.shop.example", Rtype::A);
+        assert_eq!((blocked.rcode(), codes(&blocked)), (Rcode::NXDOMAIN, vec![15]));
+    }
+    let why = daemon.tell(&["why", "dangling.shop.example"]);
+    assert!(why.contains("alias of gone.shop.example., which is blocked"), "{why}");
+    assert_eq!(upstream.count("gone.shop.example", Rtype::A), 0, "it was asked for");
+    // Half a chain is not kept: with the block it goes.
+    daemon.tell(&["block", "remove", "gone.shop.example"]);
+    assert_eq!(daemon.ask("dangling.shop.example", Rtype::A).rcode(), Rcode::SERVFAIL);
+    assert_eq!(daemon.ask("alias.shop.example", Rtype::A).rcode(), Rcode::NOERROR);
+    daemon.tell(&["block", "add", "target.shop.example"]);
+    // As before for an answer that came whole, from the cache and not.
+    assert_eq!(daemon.ask("alias.shop.example", Rtype::A).rcode(), Rcode::NXDOMAIN);
+    assert_eq!(daemon.ask("alias.shop.example", Rtype::AAAA).rcode(), Rcode::NXDOMAIN);
 }

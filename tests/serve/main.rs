@@ -1,0 +1,6 @@
+//! The built daemon over real sockets. Waiting is for a line or an answer, never for a time.
+
+#![allow(clippy::disallowed_methods, reason = "a test of sockets and files")]
+
+mod life;
+mod world;
