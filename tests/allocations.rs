@@ -111,7 +111,8 @@ fn a_hit_and_a_block_allocate_nothing() {
         silent: false,
         udp_payload: 1232,
         rate: Arc::new(RateLimit::new(ratelimit::Settings { answers_per_second: 1_000_000, ..Default::default() })),
-        cookies: Cookies::new([1; 16]),
+        cookies: Some(Cookies::new([1; 16])),
+        servfail_when_full: false,
         policy: Arc::new(Listed::new()),
         stream_idle: Duration::from_secs(10),
     };

@@ -14,11 +14,12 @@ use super::judge::Judge;
 use super::lock::Lock;
 use super::measure::Measured;
 use super::policy::{NewRule, Policy};
+use super::start::random;
 use super::{Options, locked, ports, settings};
 use crate::config::Config;
 use crate::control::api::{Nta, Reply, Request, Resolved, RuleAction, Status, Why};
 use crate::control::server::{Daemon, Peer};
-use crate::guard::{Acl, Prefix};
+use crate::guard::{Acl, Cookies, Prefix, RateLimit};
 use crate::listen::{Listeners, Service};
 use crate::outbound::{Network, SystemClock};
 use crate::policy::inspect;
@@ -206,6 +207,7 @@ impl Running {
     /// What is to be done now and then: saves the time as a floor for the next start, sweeps rules that have ended.
     pub fn keep_house(&self) {
         self.shared.save_clock();
+        self.shared.turn_secret();
         if self.shared.trusted_wall().is_some_and(|now| self.shared.policy.sweep(now)) {
             self.shared.enact();
         }
@@ -242,6 +244,18 @@ impl Shared {
             // A disk that is full or gone costs the floor, not the answers.
             let _ = std::fs::write(&new, format!("{now}\n")).and_then(|()| std::fs::rename(&new, &self.clock_file));
         }
+    }
+
+    /// Gives the cookies a new secret once theirs is due.
+    fn turn_secret(&self) {
+        let now = self.service.now().monotonic;
+        // Without randomness the old secret goes on.
+        let Ok(secret) = random() else { return };
+        self.service.change_rules(|rules| {
+            if let Some(cookies) = rules.cookies.as_mut().filter(|cookies| cookies.are_due(now)) {
+                *cookies = cookies.rotated(secret, now);
+            }
+        });
     }
 
     fn listening(&self) -> Vec<SocketAddr> {
@@ -308,7 +322,8 @@ impl Shared {
         if !fixed.is_empty() {
             return Err(format!("{} cannot change while running\nhint: undo the change, or restart", fixed.join(", ")));
         }
-        // The only step that can fail comes first, so that a refusal leaves everything as it was.
+        // The steps that can fail come first, so that a refusal leaves everything as it was.
+        let cookies = random().map(Cookies::new).map_err(|error| format!("access.cookies: there is no secret to be had: {error}"))?;
         if old.listen.addresses != new.listen.addresses {
             let choice = ports::wanted(&new);
             let mut listeners = self.listeners.lock().await;
@@ -323,8 +338,15 @@ impl Shared {
         self.resolver.reconfigure(settings::resolver(&new));
         self.service.cache().resize(settings::answer_cache_bytes(&new));
         self.service.change_rules(|rules| {
-            rules.acl = settings::acl(&new, &self.connected);
+            rules.acl = settings::served(&new, &self.connected);
+            rules.unlimited = settings::unlimited(&new);
             rules.silent = new.access.silent;
+            rules.servfail_when_full = new.listen.servfail_when_full;
+            if old.limit.rate != new.limit.rate {
+                rules.rate = Arc::new(RateLimit::new(new.limit.rate));
+            }
+            // Whoever has a cookie keeps its worth.
+            rules.cookies = new.access.cookies.then(|| rules.cookies.take().unwrap_or_else(|| cookies.clone()));
             rules.udp_payload = new.listen.udp_payload_bytes;
             rules.stream_idle = Duration::from_secs(new.listen.tcp_idle_seconds);
         });

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::blocklist::Protected;
 use crate::config::Config;
-use crate::guard::{Acl, Prefix};
+use crate::guard::{Acl, Prefix, acl};
 use crate::listen::stream;
-use crate::resolve::{Policy, Route, RouteKind, ServeStale};
+use crate::resolve::{Any, Policy, Route, RouteKind, ServeStale};
 use crate::validate::{Anchor, Anchors, NegativeAnchor, NegativeAnchors};
 use crate::wire::{Rrset, Rtype};
 use crate::{resolve, validate};
@@ -29,15 +29,20 @@ pub(super) fn streams(config: &Config) -> stream::Limits {
 pub(super) fn resolver(config: &Config) -> resolve::Settings {
     let (resolve, cache) = (&config.resolve, &config.cache);
     let defaults = resolve::Settings::default();
-    let route = |zone: &crate::wire::Name, kind, servers: &[_], fallback_to_recursion| Route {
-        zone: zone.clone(),
-        kind,
-        servers: servers.to_vec(),
-        fallback_to_recursion,
+    let forwards = config.forwards.iter().map(|f| Route {
+        zone: f.zone.clone(),
+        kind: RouteKind::Forward,
+        servers: f.servers.clone(),
+        fallback_to_recursion: f.fallback,
+        policy: if f.fastest { Policy::Fastest } else { Policy::FirstWorking },
+    });
+    let stubs = config.stubs.iter().map(|s| Route {
+        zone: s.zone.clone(),
+        kind: RouteKind::Stub,
+        servers: s.servers.clone(),
+        fallback_to_recursion: false,
         policy: Policy::default(),
-    };
-    let forwards = config.forwards.iter().map(|f| route(&f.zone, RouteKind::Forward, &f.servers, f.fallback));
-    let stubs = config.stubs.iter().map(|s| route(&s.zone, RouteKind::Stub, &s.servers, false));
+    });
     let stale = defaults.serve_stale.filter(|_| cache.stale > 0);
     resolve::Settings {
         root_hints: if resolve.root_hints.is_empty() { defaults.root_hints } else { resolve.root_hints.clone() },
@@ -54,6 +59,14 @@ pub(super) fn resolver(config: &Config) -> resolve::Settings {
         serve_stale: stale.map(|stale| ServeStale { max_age: Duration::from_secs(cache.stale.into()), ..stale }),
         cache_bytes: cache.bytes - answer_cache_bytes(config),
         special_use: resolve.special_use,
+        special_use_off: resolve.special_use_off.clone(),
+        aggressive_nsec: resolve.aggressive_nsec,
+        any: if resolve.minimal_any { Any::Hinfo } else { Any::Conventional },
+        limits: resolve::Limits {
+            queries: config.budget.upstream_queries,
+            time: Duration::from_secs(config.budget.seconds),
+            ..defaults.limits
+        },
         local: local(config),
         private_addresses: resolve.private_addresses.iter().map(|prefix| prefix.parts()).collect(),
         private_exempt: resolve.private_domains.clone(),
@@ -82,6 +95,8 @@ pub(super) fn validator(config: &Config) -> validate::Settings {
     validate::Settings {
         nsec3_iterations: config.validate.nsec3_iterations,
         nsec3_iterations_bogus: config.validate.nsec3_servfail,
+        sha1_signatures: config.validate.sha1,
+        limits: validate::Limits { signatures: config.budget.signatures, ..validate::Limits::default() },
         ..validate::Settings::default()
     }
 }
@@ -117,9 +132,14 @@ pub(super) fn protected(config: &Config) -> Protected {
 }
 
 /// Who is served; `connected` are the networks of our own interfaces.
-pub(super) fn acl(config: &Config, connected: &[Prefix]) -> Acl {
+pub(super) fn served(config: &Config, connected: &[Prefix]) -> Acl {
     let connected = connected.iter().filter(|_| config.access.connected);
     Acl::new(config.access.allow.iter().chain(connected).copied())
+}
+
+/// Whom the rate limit leaves alone.
+pub(super) fn unlimited(config: &Config) -> Acl {
+    if config.limit.private { Acl::default() } else { Acl::new(acl::PRIVATE) }
 }
 
 #[cfg(test)]
@@ -152,6 +172,11 @@ mod tests {
             "[resolve]\nupstream_port = 5353",
             "[resolve]\ncase_randomisation = false",
             "[resolve]\nspecial_use = false",
+            "[resolve]\nspecial_use_off = [\"local\"]",
+            "[resolve]\naggressive_nsec = false",
+            "[resolve]\nany = \"minimal\"",
+            "[budget]\nupstream_queries = 50",
+            "[budget]\nseconds = 5",
             "[resolve]\nroot_hints = [\"a.example. A 192.0.2.1\"]",
             "[resolve]\nrecords = [\"nas.example. A 192.168.1.5\"]",
             "[resolve]\nprivate_addresses = []",
@@ -166,7 +191,9 @@ mod tests {
         ] {
             assert_ne!(resolver(&config(text)), base, "{text}");
         }
-        for text in ["[validate]\nnsec3_iterations = 0", "[validate]\nnsec3_servfail = true"] {
+        for text in
+            ["[validate]\nnsec3_iterations = 0", "[validate]\nnsec3_servfail = true", "[validate]\nsha1 = true", "[budget]\nsignatures = 9"]
+        {
             assert_ne!(validator(&config(text)), validate::Settings::default(), "{text}");
         }
         assert!(anchors(&config("[validate]\nbuiltin_anchors = false")).is_empty());
@@ -187,9 +214,9 @@ mod tests {
     fn connected_networks_are_served_by_setting() {
         let connected = ["203.0.113.0/24".parse().unwrap()];
         let client = "203.0.113.9".parse().unwrap();
-        assert!(acl(&Config::default(), &connected).contains(client));
-        assert!(!acl(&config("[access]\nconnected = false"), &connected).contains(client));
-        assert!(acl(&config("[access]\nallow = [\"0.0.0.0/0\"]\nopen = true"), &[]).contains("8.8.8.8".parse().unwrap()));
-        assert!(!acl(&Config::default(), &[]).contains("8.8.8.8".parse().unwrap()));
+        assert!(served(&Config::default(), &connected).contains(client));
+        assert!(!served(&config("[access]\nconnected = false"), &connected).contains(client));
+        assert!(served(&config("[access]\nallow = [\"0.0.0.0/0\"]\nopen = true"), &[]).contains("8.8.8.8".parse().unwrap()));
+        assert!(!served(&Config::default(), &[]).contains("8.8.8.8".parse().unwrap()));
     }
 }

@@ -18,7 +18,7 @@ use super::{Options, measure, place, settings};
 use crate::blocklist::store::{self, Store};
 use crate::config::{Config, Problems};
 use crate::control;
-use crate::guard::{Acl, Cookies, Prefix, RateLimit, ratelimit};
+use crate::guard::{Cookies, Prefix, RateLimit};
 use crate::listen::{self, Bound, Rules, Service};
 use crate::outbound::{self, Network, SystemClock};
 use crate::policy::Exceptions;
@@ -122,7 +122,12 @@ impl Prepared {
 
         let connected = ports::connected();
         let Choice { addresses, said } = ports::choose(&config, &served(&config))?;
-        let settings = listen::Settings { workers: config.workers.unwrap_or(0), streams: settings::streams(&config), ..Default::default() };
+        let settings = listen::Settings {
+            workers: config.workers.unwrap_or(0),
+            resolving: config.listen.resolving_queries,
+            streams: settings::streams(&config),
+            ..Default::default()
+        };
         let bound = Bound::open(&addresses, settings).map_err(|(address, source)| PortError::Bind { address, source })?;
         let metrics = config.metrics.map(bind_metrics).transpose()?;
         let path = config.control.clone().unwrap_or_else(|| place::control_socket(&state_dir, &place::environment));
@@ -145,7 +150,8 @@ impl Prepared {
         let clock_file = self.state_dir.join(CLOCK_FILE);
         let saved = std::fs::read_to_string(&clock_file).ok().and_then(|text| text.trim().parse().ok());
         clock.raise_floor(saved.unwrap_or(0));
-        let store = Store::open_with(store::Settings::below(&self.state_dir), Arc::new(listen::PageCache)).map_err(broken)?;
+        let lists = store::Settings { keep: config.block.keep_versions, ..store::Settings::below(&self.state_dir) };
+        let store = Store::open_with(lists, Arc::new(listen::PageCache)).map_err(broken)?;
         for list in store.lists() {
             clock.raise_floor(list.manifest().created);
         }
@@ -159,12 +165,13 @@ impl Prepared {
         let resolver = Resolver::new(settings::resolver(config), validator.clone(), network, clock.clone());
         let judge = policy.judge(config, &metrics, 1);
         let rules = Rules {
-            acl: settings::acl(config, &self.connected),
-            unlimited: Acl::closed([]),
+            acl: settings::served(config, &self.connected),
+            unlimited: settings::unlimited(config),
             silent: config.access.silent,
             udp_payload: config.listen.udp_payload_bytes,
-            rate: Arc::new(RateLimit::new(ratelimit::Settings::default())),
-            cookies: Cookies::new(random()?),
+            rate: Arc::new(RateLimit::new(config.limit.rate)),
+            cookies: config.access.cookies.then(random).transpose()?.map(Cookies::new),
+            servfail_when_full: config.listen.servfail_when_full,
             policy: judge.clone(),
             stream_idle: Duration::from_secs(config.listen.tcp_idle_seconds),
         };
@@ -248,7 +255,8 @@ fn become_user(name: &str, state_dir: &Path, socket: &Path) -> std::io::Result<(
     crate::sys::linux::process::become_user(user)
 }
 
-fn random() -> std::io::Result<[u8; 16]> {
+/// A secret.
+pub(super) fn random() -> std::io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(bytes)

@@ -16,9 +16,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, Form, KEYS, Key, REPEATED};
 use super::value::{Line, Moment, Refusal, Server, Value};
-use super::{Access, Action, Block, Cache, Config, Forward, Listen, Nta, Resolve, Stub, Validate};
+use super::{Access, Action, Block, Budget, Cache, Config, Forward, Limit, Listen, Nta, Resolve, Stub, Validate};
 use crate::blocklist::Protected;
-use crate::guard::Prefix;
+use crate::guard::{Prefix, ratelimit};
 use crate::wire::{Name, Rtype};
 
 /// Largest configuration or anchor file, in octets: a wrong path must not fill the memory.
@@ -220,6 +220,8 @@ impl<'a> Reader<'a> {
             workers: Some(top.whole("workers") as usize).filter(|&n| n > 0),
             listen,
             access: self.access(&self.section(document, "access")),
+            limit: limit(&self.section(document, "limit")),
+            budget: budget(&self.section(document, "budget")),
             resolve,
             forwards,
             stubs,
@@ -240,6 +242,8 @@ impl<'a> Reader<'a> {
             udp_payload_bytes: s.whole("udp_payload_bytes") as u16,
             tcp_connections: s.whole("tcp_connections") as usize,
             tcp_idle_seconds: s.whole("tcp_idle_seconds"),
+            resolving_queries: s.whole("resolving_queries") as usize,
+            servfail_when_full: s.value::<String>("when_full") == "servfail",
         }
     }
 
@@ -252,7 +256,7 @@ impl<'a> Reader<'a> {
                 "name your own networks; if it is really meant, write access.open = true beside it",
             );
         }
-        Access { allow, connected: s.value("connected"), silent: s.value::<String>("refuse") == "silence" }
+        Access { allow, connected: s.value("connected"), silent: s.value::<String>("refuse") == "silence", cookies: s.value("cookies") }
     }
 
     fn resolve(&self, s: &Section<'_, '_>) -> Resolve {
@@ -268,6 +272,9 @@ impl<'a> Reader<'a> {
             upstream_port: s.whole("upstream_port") as u16,
             case_randomisation: s.value("case_randomisation"),
             special_use: s.value("special_use"),
+            special_use_off: s.value("special_use_off"),
+            aggressive_nsec: s.value("aggressive_nsec"),
+            minimal_any: s.value::<String>("any") == "minimal",
             root_hints: root_hints(s),
             records: s.value("records"),
             private_addresses: s.value("private_addresses"),
@@ -276,7 +283,12 @@ impl<'a> Reader<'a> {
     }
 
     fn forward(&self, s: &Section<'_, '_>, resolve: &Resolve) -> Forward {
-        Forward { zone: s.value("zone"), servers: upstreams(s, resolve), fallback: s.optional("fallback").unwrap_or(false) }
+        Forward {
+            zone: s.value("zone"),
+            servers: upstreams(s, resolve),
+            fastest: s.optional::<String>("policy").is_some_and(|policy| policy == "fastest"),
+            fallback: s.optional("fallback").unwrap_or(false),
+        }
     }
 
     fn stub(&self, s: &Section<'_, '_>, resolve: &Resolve) -> Stub {
@@ -296,6 +308,7 @@ impl<'a> Reader<'a> {
             anchors,
             nsec3_iterations: s.whole("nsec3_iterations") as u16,
             nsec3_servfail: s.value("nsec3_servfail"),
+            sha1: s.value("sha1"),
         }
     }
 
@@ -377,8 +390,24 @@ impl<'a> Reader<'a> {
             "sinkhole" => Action::Sinkhole(sinkhole),
             _ => Action::Nxdomain,
         };
-        Block { action, ttl: s.whole("ttl_seconds") as u32, own_names, critical }
+        Block { action, ttl: s.whole("ttl_seconds") as u32, own_names, critical, keep_versions: s.whole("keep_versions") as usize }
     }
+}
+
+fn limit(s: &Section<'_, '_>) -> Limit {
+    let rate = ratelimit::Settings {
+        answers_per_second: s.whole("answers_per_second") as u32,
+        errors_per_second: s.whole("errors_per_second") as u32,
+        burst_seconds: s.whole("burst_seconds") as u32,
+        slip: s.whole("slip") as u32,
+        ipv4_bits: s.whole("ipv4_prefix_bits") as u8,
+        ipv6_bits: s.whole("ipv6_prefix_bits") as u8,
+    };
+    Limit { rate, private: s.value("private") }
+}
+
+fn budget(s: &Section<'_, '_>) -> Budget {
+    Budget { upstream_queries: s.whole("upstream_queries") as u32, seconds: s.whole("seconds"), signatures: s.whole("signatures") as u32 }
 }
 
 /// Root servers, the addresses of one name together.

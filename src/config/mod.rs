@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub use load::{Problem, Problems, from_file, from_text};
 pub use value::{Line, Moment, Server};
 
-use crate::guard::Prefix;
+use crate::guard::{Prefix, ratelimit};
 use crate::wire::Name;
 
 /// A whole configuration, checked.
@@ -32,6 +32,8 @@ pub struct Config {
     pub listen: Listen,
     /// `[access]`.
     pub access: Access,
+    /// `[limit]`.
+    pub limit: Limit,
     /// `[resolve]`.
     pub resolve: Resolve,
     /// `[[forward]]`.
@@ -42,6 +44,8 @@ pub struct Config {
     pub validate: Validate,
     /// `[[nta]]`.
     pub ntas: Vec<Nta>,
+    /// `[budget]`.
+    pub budget: Budget,
     /// `[cache]`.
     pub cache: Cache,
     /// `[block]`.
@@ -67,6 +71,10 @@ pub struct Listen {
     pub tcp_connections: usize,
     /// A silent connection is closed after so many seconds.
     pub tcp_idle_seconds: u64,
+    /// Client queries resolved at once.
+    pub resolving_queries: usize,
+    /// Above that SERVFAIL, instead of nothing.
+    pub servfail_when_full: bool,
 }
 
 /// `[access]`: who is served.
@@ -78,6 +86,28 @@ pub struct Access {
     pub connected: bool,
     /// Others get no answer at all, instead of REFUSED.
     pub silent: bool,
+    /// Server cookies.
+    pub cookies: bool,
+}
+
+/// `[limit]`: how often.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limit {
+    /// Rates, burst, slip and prefixes.
+    pub rate: ratelimit::Settings,
+    /// For private addresses too.
+    pub private: bool,
+}
+
+/// `[budget]`: what one client query may cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Budget {
+    /// Queries to other servers.
+    pub upstream_queries: u32,
+    /// Time from query to answer.
+    pub seconds: u64,
+    /// Signature checks.
+    pub signatures: u32,
 }
 
 /// `[resolve]`: how questions are resolved.
@@ -98,6 +128,12 @@ pub struct Resolve {
     pub case_randomisation: bool,
     /// Special-use names are kept local.
     pub special_use: bool,
+    /// Special-use names that are not.
+    pub special_use_off: Vec<Name>,
+    /// RFC 8198.
+    pub aggressive_nsec: bool,
+    /// ANY is answered with one HINFO.
+    pub minimal_any: bool,
     /// Root servers by name; empty is the Internet's.
     pub root_hints: Vec<(Name, Vec<IpAddr>)>,
     /// Local records.
@@ -115,6 +151,8 @@ pub struct Forward {
     pub zone: Name,
     /// Recursive resolvers.
     pub servers: Vec<SocketAddr>,
+    /// The fastest is asked, not the first that works.
+    pub fastest: bool,
     /// Resolve from the root when no server answers.
     pub fallback: bool,
 }
@@ -139,6 +177,8 @@ pub struct Validate {
     pub nsec3_iterations: u16,
     /// Above it SERVFAIL, not Insecure.
     pub nsec3_servfail: bool,
+    /// DS records of SHA-1 algorithms lead somewhere.
+    pub sha1: bool,
 }
 
 /// One `[[nta]]`.
@@ -178,6 +218,8 @@ pub struct Block {
     pub own_names: Vec<Name>,
     /// Critical names from a file; `None` is the shipped list.
     pub critical: Option<String>,
+    /// Versions kept of each list.
+    pub keep_versions: usize,
 }
 
 /// `block.action` with its addresses.

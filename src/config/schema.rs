@@ -121,9 +121,15 @@ pub const KEYS: &[Key] = &[
         "Largest answer over UDP; a longer one is truncated and asked again over TCP. 1232 fits every path unfragmented (RFC 9715).")
         .in_unit("octets"),
     key("listen.tcp_connections", "1000", Form::Whole(1, 100_000),
-        "Open client connections over TCP; the next one is closed at once, so that connections cannot use up memory.").in_unit("connections"),
+        "Open client connections over TCP, so that connections cannot use up memory. For one more the one that has been idle longest is closed.").in_unit("connections"),
     key("listen.tcp_idle_seconds", "10", Form::Whole(1, 600),
         "A client connection that is silent for so long is closed (RFC 7766 section 6.2.3).").in_unit("seconds"),
+    key("listen.resolving_queries", "4096", Form::Whole(8, 100_000),
+        "Client queries that may be resolved at once; one client may hold an eighth of them, so that one machine gone mad leaves room for \
+         the others. What the cache or a block answers needs no place.").in_unit("queries").fixed(),
+    key("listen.when_full", "\"drop\"", Form::Choice(&["drop", "servfail"]),
+        "What a client gets when there is no place left and no expired record to give: nothing, so that it asks again, by when the answer is \
+         often there; or SERVFAIL, so that it may ask another resolver. Over TCP it is always SERVFAIL."),
 
     key("access.allow", "[\"127.0.0.0/8\", \"::1/128\", \"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"100.64.0.0/10\", \
          \"fc00::/7\", \"fe80::/10\"]", Form::Networks,
@@ -134,6 +140,27 @@ pub const KEYS: &[Key] = &[
         "Must be true beside 0.0.0.0/0 or ::/0 in allow: says aloud that the whole world may ask."),
     key("access.refuse", "\"refused\"", Form::Choice(&["refused", "silence"]),
         "How a client that is not served is told: REFUSED with EDE 18, limited in rate, or nothing at all."),
+    key("access.cookies", "true", Form::Flag,
+        "Give clients that ask for one a DNS cookie (RFC 7873, 9018). Whoever returns it has shown its address and is not limited in rate. The \
+         secret changes every day."),
+
+    key("limit.answers_per_second", "100", Form::Whole(0, 1_000_000),
+        "Answers over UDP to one prefix; what is asked above that is dropped, so that nobody can aim our answers at a forged address. A busy \
+         household behind one address stays below it. Clients over TCP or with a cookie of ours are not limited. 0: no limit.")
+        .in_unit("answers per second"),
+    key("limit.errors_per_second", "5", Form::Whole(0, 1_000_000),
+        "The same for refusals and other errors: enough for an administrator to see why. 0: no limit.").in_unit("answers per second"),
+    key("limit.burst_seconds", "2", Form::Whole(1, 3600),
+        "How many seconds' worth may come at once: browsers ask in bursts.").in_unit("seconds"),
+    key("limit.slip", "2", Form::Whole(0, 100),
+        "Every how many limited queries one gets an empty answer with TC, so that a real client comes back over TCP. 0: none.")
+        .in_unit("queries"),
+    key("limit.ipv4_prefix_bits", "24", Form::Whole(8, 32),
+        "Clients that share so many leading bits of an IPv4 address share one limit.").in_unit("bits"),
+    key("limit.ipv6_prefix_bits", "56", Form::Whole(16, 128),
+        "The same for IPv6; 56 is what one customer commonly holds.").in_unit("bits"),
+    key("limit.private", "false", Form::Flag,
+        "Limit clients with private, link-local and loopback addresses too. Off: they are our own, and nobody outside can forge them."),
 
     key("resolve.qname_minimisation", "true", Form::Flag,
         "Tell each server only as much of the name as it needs (RFC 9156)."),
@@ -149,6 +176,12 @@ pub const KEYS: &[Key] = &[
     key("resolve.special_use", "true", Form::Flag,
         "Answer names that never belong on the Internet by ourselves: localhost, invalid, private reverse zones (RFC 6761, 6303). A zone \
          of your own under [[forward]], [[stub]] or records overrides it."),
+    key("resolve.special_use_off", "[]", Form::Names,
+        "Special-use zones that are resolved like any other all the same, each with all below it."),
+    key("resolve.aggressive_nsec", "true", Form::Flag,
+        "Answer \"no\" from NSEC records proven before, without asking again (RFC 8198)."),
+    key("resolve.any", "\"conventional\"", Form::Choice(&["conventional", "minimal"]),
+        "Questions for ANY: ask the zone's servers and give what they say, or answer with one HINFO record and ask nobody (RFC 8482)."),
     key("resolve.root_hints", "[]", Form::Records,
         "Root servers to start from, as A and AAAA records. Empty: the 13 of the Internet."),
     key("resolve.records", "[]", Form::Records,
@@ -162,6 +195,8 @@ pub const KEYS: &[Key] = &[
     key("forward.zone", "\"corp.example\"", Form::Name,
         "This zone and all below it are asked of the servers, with RD=1. \".\" forwards everything."),
     key("forward.servers", "[\"192.168.1.10\", \"192.168.1.11:5353\"]", Form::Servers, "Recursive resolvers to ask, in order. Port 53 unless given."),
+    key("forward.policy", "\"first\"", Form::Choice(&["first", "fastest"]),
+        "Which server is asked: the first in the list that works, or the fastest, with a look at the others now and then."),
     key("forward.fallback", "false", Form::Flag, "When no server answers, resolve from the root."),
     key("stub.zone", "\"10.in-addr.arpa\"", Form::Name,
         "This zone is asked of its own servers, with RD=0, instead of those that the delegation names."),
@@ -175,11 +210,23 @@ pub const KEYS: &[Key] = &[
     key("validate.nsec3_iterations", "50", Form::Whole(0, 150),
         "NSEC3 with more iterations is treated as Insecure (RFC 9276 section 3.2): each one costs work that others choose.").in_unit("iterations").fixed(),
     key("validate.nsec3_servfail", "false", Form::Flag, "Above that limit answer SERVFAIL instead.").fixed(),
+    key("validate.sha1", "false", Form::Flag,
+        "Follow DS records of algorithms 5 and 7, RSA with SHA-1. Off, zones that have no others count as unsigned, as RFC 9905 asks.").fixed(),
 
     key("nta.zone", "\"broken.example\"", Form::Name,
         "Negative trust anchor: names at or below are not validated (RFC 7646), for a zone whose signatures are known to be broken."),
     key("nta.reason", "\"roll-over failed, ticket 4711\"", Form::Text, "Why, for `postern nta list` and whoever comes after you."),
     key("nta.until", "\"2027-01-31\"", Form::Moment, "When it ends by itself."),
+
+    key("budget.upstream_queries", "100", Form::Whole(1, 10_000),
+        "Queries to other servers that one client query may cost, all it entails included. A cold name six zones deep needs some 25; hostile \
+         delegations ask for thousands.").in_unit("queries"),
+    key("budget.seconds", "12", Form::Whole(1, 60),
+        "Time from a client's query to its answer. Clients commonly give up after 5 to 10 s; what was learnt by then serves the next one.")
+        .in_unit("seconds"),
+    key("budget.signatures", "160", Form::Whole(1, 10_000),
+        "Signature checks that one client query may cost (KeyTrap). Eleven aliases through signed zones need about 60.")
+        .in_unit("checks").fixed(),
 
     key("cache.bytes", "67108864", Form::Whole(1_048_576, 1 << 40),
         "Memory for cached answers and records together. 64 MiB holds some 200,000 names.").in_unit("octets"),
@@ -200,6 +247,8 @@ pub const KEYS: &[Key] = &[
     key("block.own_names", "[]", Form::Names, "Names of the post itself, each with all below it: never blocked, whatever a list says."),
     key("block.critical_file", "\"\"", Form::Path,
         "File with names that must never be blocked, one a line. Empty: the list shipped with the program."),
+    key("block.keep_versions", "5", Form::Whole(2, 100),
+        "Versions kept of each list, the one in force included, to roll back to.").in_unit("versions").fixed(),
 
     key("metrics.address", "\"127.0.0.1:9353\"", Form::Socket, "Where /metrics, /healthz and /readyz are served over HTTP.").fixed(),
     key("metrics.allow", "[]", Form::Networks,

@@ -5,6 +5,7 @@
 
 use std::hash::Hasher;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use siphasher::sip::SipHasher24;
 
@@ -15,6 +16,10 @@ const RENEW_AFTER: u32 = 1800;
 /// A cookie from this far in the future is accepted, in seconds: fleet members' clocks differ (RFC 9018 section 4.3).
 const MAX_AHEAD: u32 = 300;
 
+/// How long one secret makes cookies: well below the 36 days that RFC 7873 section 7.1 allows, and far above the hour for which the one
+/// before it is still needed.
+const SECRET_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
 /// A client and server cookie as the option carries them.
 pub type Cookie = [u8; 24];
 
@@ -23,6 +28,8 @@ pub type Cookie = [u8; 24];
 pub struct Cookies {
     current: [u8; 16],
     previous: [u8; 16],
+    /// When the current secret came into use, on a monotonic scale.
+    since: Duration,
 }
 
 /// What a query's cookie option says about its sender.
@@ -37,14 +44,19 @@ pub struct Presented {
 impl Cookies {
     /// Cookies made with `secret`, random and kept to oneself (or shared within an anycast set).
     pub fn new(secret: [u8; 16]) -> Cookies {
-        Cookies { current: secret, previous: secret }
+        Cookies { current: secret, previous: secret, since: Duration::ZERO }
     }
 
-    /// The same with a new secret; cookies made with the present one stay valid until the next rotation, which must not come within
-    /// an hour.
+    /// The same with a new secret at `now`, time since the start; cookies made with the present one stay valid until the next rotation,
+    /// which must not come within an hour.
     #[must_use]
-    pub fn rotated(&self, secret: [u8; 16]) -> Cookies {
-        Cookies { current: secret, previous: self.current }
+    pub fn rotated(&self, secret: [u8; 16], now: Duration) -> Cookies {
+        Cookies { current: secret, previous: self.current, since: now }
+    }
+
+    /// Whether the secret has served its time at `now`.
+    pub fn are_due(&self, now: Duration) -> bool {
+        now.saturating_sub(self.since) >= SECRET_LIFETIME
     }
 
     /// Judges the payload of a cookie option (8 or 16 to 40 octets) from `address` at `now`, seconds since 1970 modulo 2^32.
@@ -118,11 +130,24 @@ mod tests {
     #[test]
     fn a_rolled_secret_accepts_the_old_cookie_and_gives_a_new_one() {
         let old = Cookies::new(secret("dd3bdf9344b678b185a6f5cb60fca715"));
-        let rolled = old.rotated(secret("445536bcd2513298075a5d379663c962"));
+        let rolled = old.rotated(secret("445536bcd2513298075a5d379663c962"), Duration::ZERO);
         let address: IpAddr = "2001:db8:220:1:59de:d0f4:8769:82b8".parse().unwrap();
         let given = hex("22681ab97d52c298010000005cf7c57926556bd0934c72f8");
         let presented = rolled.check(&given, address, 1559741961).unwrap();
         assert_eq!((presented.valid, presented.reply.to_vec()), (true, hex("22681ab97d52c298010000005cf7c609a6bb79d16625507a")));
+    }
+
+    #[test]
+    fn a_secret_serves_a_day_and_its_cookies_an_hour_longer() {
+        let (hour, address) = (Duration::from_secs(3600), "192.0.2.1".parse().unwrap());
+        let first = Cookies::new([1; 16]);
+        assert!(!first.are_due(24 * hour - Duration::from_secs(1)) && first.are_due(24 * hour));
+        let given = first.check(&[9; 8], address, 86_000).unwrap().reply;
+        let second = first.rotated([2; 16], 24 * hour);
+        assert!(!second.are_due(48 * hour - Duration::from_secs(1)) && second.are_due(48 * hour));
+        assert!(second.check(&given, address, 86_400).unwrap().valid);
+        let third = second.rotated([3; 16], 48 * hour);
+        assert!(!third.check(&given, address, 86_400).unwrap().valid, "two secrets old");
     }
 
     #[test]

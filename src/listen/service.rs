@@ -14,6 +14,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::policy::{Block, Judgement, Policy};
 use crate::cache::answer::{AnswerCache, Facts, Key};
+use crate::guard::cookie::Presented;
 use crate::guard::ratelimit::Kind;
 use crate::guard::{Acl, Cookies, Limited, RateLimit};
 use crate::outbound::SystemClock;
@@ -38,11 +39,20 @@ pub type Resolving<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 pub trait Resolve: Send + Sync + 'static {
     /// Resolves one question within the budget of one client query.
     fn resolve(&self, question: Question, asked: Asked) -> Resolving<'_>;
+
+    /// The answer from what is known already, past its expiry where it must be; for when there is no place to resolve.
+    fn stale(&self, _question: &Question, _asked: Asked) -> Option<Outcome> {
+        None
+    }
 }
 
 impl<E: Exchange, C: Clock> Resolve for Arc<Resolver<E, C>> {
     fn resolve(&self, question: Question, asked: Asked) -> Resolving<'_> {
         Box::pin(async move { Resolver::resolve(self, &question, asked).await })
+    }
+
+    fn stale(&self, question: &Question, asked: Asked) -> Option<Outcome> {
+        Resolver::stale(self, question, asked)
     }
 }
 
@@ -59,8 +69,10 @@ pub struct Rules {
     pub udp_payload: u16,
     /// The rate limit.
     pub rate: Arc<RateLimit>,
-    /// Server cookies.
-    pub cookies: Cookies,
+    /// Server cookies; `None` gives none and believes none.
+    pub cookies: Option<Cookies>,
+    /// A query for which there is no place gets SERVFAIL over UDP too, instead of nothing.
+    pub servfail_when_full: bool,
     /// The judge of names.
     pub policy: Arc<dyn Policy>,
     /// Idle timeout told to stream clients that ask (RFC 7828).
@@ -367,14 +379,61 @@ impl Service {
         rules.policy.is_same_for_all() && matches!(self.blocking(judge), Judgement::Block(_))
     }
 
-    /// SERVFAIL for a query that will not be resolved.
-    pub(super) fn overloaded(&self, bytes: &[u8], out: &mut Vec<u8>) {
+    /// Answers a query for which there is no place to be resolved: with data past its expiry where there is some (RFC 8767), else as the
+    /// rules say. On a stream nothing would only be waited for.
+    pub(super) fn answer_without_place<O: Owner>(
+        &self,
+        rules: &Rules,
+        packet: &Packet<'_>,
+        why: Why,
+        now: &Now,
+        out: &mut Vec<u8>,
+        counters: &Counters<O>,
+    ) -> Step {
         let mut buffer = NAME_BUFFER;
-        if let Parsed::Query(query) = Query::parse(bytes, &mut buffer) {
-            respond::error(out, &query, Rcode::SERVFAIL, None);
-            self.counters.refused(Refused::Overload);
-            self.counters.response(Rcode::SERVFAIL, Verdict::None);
+        let Parsed::Query(query) = Query::parse(packet.bytes, &mut buffer) else { return Step::Dropped };
+        if let Some(step) = self.answer_stale(rules, packet, &query, why, now, out, counters) {
+            return step;
         }
+        if packet.transport == Transport::Udp && !rules.servfail_when_full {
+            counters.dropped(Dropped::QueueFull);
+            return Step::Dropped;
+        }
+        respond::error(out, &query, Rcode::SERVFAIL, None);
+        counters.refused(Refused::Overload);
+        counters.response(Rcode::SERVFAIL, Verdict::None);
+        Step::Error
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "the part of the function above that may find nothing")]
+    fn answer_stale<O: Owner>(
+        &self,
+        rules: &Rules,
+        packet: &Packet<'_>,
+        query: &Query<'_>,
+        why: Why,
+        now: &Now,
+        out: &mut Vec<u8>,
+        counters: &Counters<O>,
+    ) -> Option<Step> {
+        // A name that could not be judged without the disk may be a blocked one.
+        let Why::Miss(verdict) = why else { return None };
+        let question = Question::new(Name::from_wire(query.name()).ok()?, query.rtype);
+        let outcome = self.resolver.stale(&question, Asked { checking_disabled: query.checking_disabled() })?;
+        let terms = unlimited_terms(rules, packet, query, now);
+        let (policy, client, wall) = (&rules.policy, packet.from.ip(), now.trusted_wall);
+        let judge = |target: &[u8]| policy.judge_target(query.name(), target, client, wall, false);
+        match judge_targets(targets(&question, &outcome).iter().map(Name::wire), policy.is_same_for_all(), judge).0 {
+            Judgement::Block(block) => return Some(block_answer(query, &block, &terms, out, counters)),
+            Judgement::Pass(..) if !outcome.is_cut_short(&question) => {}
+            _ => return None,
+        }
+        let encoding = respond::encode(&question, &outcome, query.dnssec_ok());
+        let body = encoding.body();
+        respond::answer(out, query, &body, 0, &terms);
+        count_answer(out, body.rcode, body.ede, verdict, counters);
+        counters.lookup(Cache::Rrset, Lookup::Stale);
+        Some(Step::Reply(Served::Hit))
     }
 
     /// Runs what may wait for the disk, without holding up other tasks where the runtime has other threads.
@@ -431,7 +490,7 @@ fn refuse_fault<O: Owner>(rules: &Rules, packet: &Packet<'_>, fault: Fault, now:
 /// Rate limit and cookie: what the answer may be, or how the client is limited.
 fn terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Result<Terms, Limited> {
     let from = packet.from.ip();
-    let presented = query.opt.and_then(|opt| opt.cookie).and_then(|cookie| rules.cookies.check(cookie, from, now.wall as u32));
+    let presented = presented(rules, packet, query, now);
     // A stream or a cookie of ours shows that the address is not forged.
     let proven = packet.transport == Transport::Tcp || presented.is_some_and(|p| p.valid);
     if !proven && !rules.unlimited.contains(from) {
@@ -444,9 +503,12 @@ fn terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Re
 }
 
 fn unlimited_terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Terms {
-    let cookie = query.opt.and_then(|opt| opt.cookie);
-    let presented = cookie.and_then(|cookie| rules.cookies.check(cookie, packet.from.ip(), now.wall as u32));
-    Terms { cookie: presented.map(|p| p.reply), ..transport_terms(rules, packet, query) }
+    Terms { cookie: presented(rules, packet, query, now).map(|p| p.reply), ..transport_terms(rules, packet, query) }
+}
+
+/// What the cookie of a query says of its sender.
+fn presented(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Option<Presented> {
+    rules.cookies.as_ref()?.check(query.opt?.cookie?, packet.from.ip(), now.wall as u32)
 }
 
 fn transport_terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>) -> Terms {

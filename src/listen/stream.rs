@@ -326,8 +326,10 @@ impl Conversation {
 
     fn resolve(&mut self, bytes: Vec<u8>, why: Why, started: Duration) {
         let Some(place) = self.seat.streams.places.take(self.from.ip()) else {
-            let mut reply = Vec::new();
-            self.service.overloaded(&bytes, &mut reply);
+            let (rules, now, mut reply) = (self.service.rules(), self.service.now(), Vec::new());
+            let packet = Packet { bytes: &bytes, from: self.from, transport: Transport::Tcp, cut: false };
+            let counters = self.service.counters();
+            self.service.answer_without_place(&rules, &packet, why, &now, &mut reply, counters);
             return push_frame(&mut self.output, &reply);
         };
         let (service, from) = (self.service.clone(), self.from);

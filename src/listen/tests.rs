@@ -105,7 +105,8 @@ fn bench() -> Bench {
         silent: false,
         udp_payload: 1232,
         rate: Arc::new(RateLimit::new(ratelimit::Settings::default())),
-        cookies: Cookies::new([7; 16]),
+        cookies: Some(Cookies::new([7; 16])),
+        servfail_when_full: false,
         policy: policy.clone(),
         stream_idle: Duration::from_secs(10),
     };

@@ -58,7 +58,10 @@ impl Worker {
                 Step::Error | Step::Dropped => {}
                 Step::Slow(why) => match self.places.take(datagram.from.ip()) {
                     Some(place) => self.pass_on(&datagram, why, now.monotonic, place),
-                    None => self.counters.dropped(Dropped::QueueFull),
+                    None => {
+                        // Counted there; what it took is not worth a histogram's line.
+                        let _ = self.service.answer_without_place(&rules, &packet, why, &now, reply, &self.counters);
+                    }
                 },
             }
         }

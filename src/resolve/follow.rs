@@ -265,7 +265,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     }
 
     /// An answer from the cache alone, past its expiry where it must be (RFC 8767 section 4).
-    pub(super) fn stale(&self, original: &Question, asked: Asked) -> Option<Outcome> {
+    pub(crate) fn stale(&self, original: &Question, asked: Asked) -> Option<Outcome> {
         let settings = self.settings();
         let stale = settings.serve_stale?;
         let now = self.clock.now();

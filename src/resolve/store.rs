@@ -164,7 +164,9 @@ pub(super) fn store(cache: &RrsetCache, found: Found, settings: &Settings, now: 
             (key, sets.map(|s| s.ttl).min().map(|ttl| ttl.max(settings.min_ttl).min(settings.max_ttl)))
         };
         let keep = ttl.is_some();
-        let arcs = |sets: Vec<Rrset>| sets.into_iter().map(Arc::new).collect::<Vec<_>>();
+        // A client that is told a shorter time than we keep it for would ask again for nothing.
+        let raised = |set: Rrset| Arc::new(Rrset { ttl: set.ttl.max(settings.min_ttl), ..set });
+        let arcs = |sets: Vec<Rrset>| sets.into_iter().map(raised).collect::<Vec<_>>();
         let data = if step.is_negative() {
             Data::Negative { rcode: step.rcode, authority: arcs(step.authority) }
         } else {

@@ -298,7 +298,9 @@ pub fn build_list(folder: &Path, id: &str, serial: u64, text: &str) -> PathBuf {
 /// A miniature internet that serves, and the settings that make a daemon resolve in it.
 pub struct Miniature {
     pub script: postern::lab::demo::Script,
-    port: u16,
+    /// The apex of every zone.
+    pub zones: Vec<Name>,
+    pub port: u16,
     // Fields are dropped in order: the servers before what runs them.
     served: Option<postern::lab::Running>,
     runtime: tokio::runtime::Runtime,
@@ -309,9 +311,10 @@ impl Miniature {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
         let internet = postern::lab::Internet::build(seed, now);
         let script = postern::lab::demo::Script::new(&internet);
+        let zones = internet.zones().iter().map(|zone| zone.apex().clone()).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let served = runtime.block_on(internet.start(None)).unwrap();
-        Miniature { script, port: served.port, served: Some(served), runtime }
+        Miniature { script, zones, port: served.port, served: Some(served), runtime }
     }
 
     pub fn settings(&self) -> String {

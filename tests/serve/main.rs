@@ -2,5 +2,11 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test of sockets and files")]
 
+#[path = "../daemon/mod.rs"]
+mod daemon;
+mod keeping;
 mod life;
+mod limits;
+mod resolving;
+mod validating;
 mod world;

@@ -1,11 +1,13 @@
 //! What a test of the daemon stands in: a folder of its own, one scripted upstream on loopback for an Internet, and the built binary.
 //! Ports are 0 and read back.
 
+use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -40,26 +42,95 @@ impl Drop for Folder {
     }
 }
 
-/// A recursive resolver that knows every name, and remembers what it was asked.
+/// A configuration, key by key.
+#[derive(Clone)]
+pub struct Keys {
+    sections: BTreeMap<String, BTreeMap<String, String>>,
+    repeated: Vec<String>,
+}
+
+impl Keys {
+    /// What every test needs: ports of its own and a folder of its own, and no anchors, because the Internet here is not signed.
+    pub fn new() -> Keys {
+        Keys { sections: BTreeMap::new(), repeated: Vec::new() }
+            .with("state_dir", "\"state\"")
+            .with("listen.addresses", "[\"127.0.0.1:0\"]")
+            .with("metrics.address", "\"127.0.0.1:0\"")
+            .with("validate.builtin_anchors", "false")
+    }
+
+    /// The same with this key; the value is TOML.
+    pub fn with(&self, path: &str, value: impl Display) -> Keys {
+        let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
+        let mut keys = self.clone();
+        keys.sections.entry(section.into()).or_default().insert(name.into(), value.to_string());
+        keys
+    }
+
+    /// The same with one more of a repeated section, given as the TOML of its keys.
+    pub fn and(&self, section: &str, body: impl Display) -> Keys {
+        let mut keys = self.clone();
+        keys.repeated.push(format!("[[{section}]]\n{body}\n"));
+        keys
+    }
+}
+
+impl Display for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (section, keys) in &self.sections {
+            if !section.is_empty() {
+                writeln!(f, "[{section}]")?;
+            }
+            keys.iter().try_for_each(|(name, value)| writeln!(f, "{name} = {value}"))?;
+        }
+        self.repeated.iter().try_for_each(|text| f.write_str(text))
+    }
+}
+
+/// A name server that knows every name, and remembers what it was asked.
 pub struct Upstream {
     pub address: SocketAddr,
     pub asked: Arc<Mutex<Vec<Vec<u8>>>>,
+    silent: Arc<AtomicBool>,
 }
 
 impl Upstream {
+    /// A recursive resolver, for the daemon to forward to.
     pub fn start() -> Upstream {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let upstream = Upstream { address: socket.local_addr().unwrap(), asked: Arc::default() };
-        let asked = upstream.asked.clone();
+        Upstream::serve("127.0.0.1:0".parse().unwrap(), false, Duration::ZERO)
+    }
+
+    /// A recursive resolver that takes its time.
+    pub fn slow(delay: Duration) -> Upstream {
+        Upstream::serve("127.0.0.1:0".parse().unwrap(), false, delay)
+    }
+
+    /// A root server that is authoritative for everything below.
+    pub fn root(address: SocketAddr) -> Upstream {
+        Upstream::serve(address, true, Duration::ZERO)
+    }
+
+    fn serve(address: SocketAddr, authoritative: bool, delay: Duration) -> Upstream {
+        let socket = UdpSocket::bind(address).unwrap();
+        let upstream = Upstream { address: socket.local_addr().unwrap(), asked: Arc::default(), silent: Arc::default() };
+        let (asked, silent) = (upstream.asked.clone(), upstream.silent.clone());
         std::thread::spawn(move || {
             let mut buffer = [0; 2048];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let query = &buffer[..length];
                 asked.lock().unwrap().push(query.to_vec());
-                let _ = socket.send_to(&reply(query), from);
+                if !silent.load(Ordering::Relaxed) {
+                    std::thread::sleep(delay);
+                    let _ = reply(query, authoritative).map(|reply| socket.send_to(&reply, from));
+                }
             }
         });
         upstream
+    }
+
+    /// From now on it answers nothing.
+    pub fn silence(&self) {
+        self.silent.store(true, Ordering::Relaxed);
     }
 
     /// How often it was asked for this name and type.
@@ -69,6 +140,11 @@ impl Upstream {
         asked.iter().filter(|q| Message::parse(q).unwrap().question.is_some_and(|q| q.name == name && q.rtype == rtype)).count()
     }
 
+    /// How often it was asked at all.
+    pub fn total(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
     pub fn config(&self, more: &str) -> String {
         format!(
             "state_dir = \"state\"\n{more}\n[listen]\naddresses = [\"127.0.0.1:0\"]\n[metrics]\naddress = \"127.0.0.1:0\"\n\
@@ -76,24 +152,40 @@ impl Upstream {
             self.address
         )
     }
+
+    /// Everything is forwarded here.
+    pub fn keys(&self) -> Keys {
+        Keys::new().and("forward", format!("zone = \".\"\nservers = [\"{}\"]", self.address))
+    }
+
+    /// This is the root.
+    pub fn root_keys(&self) -> Keys {
+        let rtype = if self.address.is_ipv4() { "A" } else { "AAAA" };
+        Keys::new()
+            .with("resolve.root_hints", format!("[\"ns. {rtype} {}\"]", self.address.ip()))
+            .with("resolve.upstream_port", self.address.port())
+            .with("resolve.loopback_upstream", true)
+    }
 }
 
 /// An address for every name, but for those whose first label says otherwise: `alias` leads to `target`, `dangling` to `gone` without
 /// a word about it, for which there is no answer, `private` into a private network, `big` has many, `nothing` does not exist, `brief` lives
-/// for two seconds.
-fn reply(query: &[u8]) -> Vec<u8> {
+/// for two seconds; `silent` gets no reply at all.
+fn reply(query: &[u8], authoritative: bool) -> Option<Vec<u8>> {
     let message = Message::parse(query).unwrap();
     let question = message.question.unwrap();
     let label = String::from_utf8(question.name.labels().next().unwrap_or_default().to_vec()).unwrap();
     let rcode = match label.as_str() {
-        "gone" => Rcode::SERVFAIL,
+        "silent" => return None,
+        "gone" if !authoritative => Rcode::SERVFAIL,
         "nothing" => Rcode::NXDOMAIN,
         _ => Rcode::NOERROR,
     };
-    let mut encoder = Encoder::new(message.id, Flags(Flags::QR | Flags::RD | Flags::RA).with_rcode(rcode), Some(&question));
+    let flags = if authoritative { Flags::QR | Flags::AA } else { Flags::QR | Flags::RD | Flags::RA };
+    let mut encoder = Encoder::new(message.id, Flags(flags).with_rcode(rcode), Some(&question));
     let beside = |label: &[u8]| question.name.parent().unwrap().child(label).unwrap();
     match label.as_str() {
-        "gone" => {}
+        "gone" if !authoritative => {}
         "nothing" => {
             encoder.section(Section::Authority);
             encoder.record(&question.name.parent().unwrap(), Rtype::SOA, 5000, &SOA);
@@ -119,7 +211,7 @@ fn reply(query: &[u8]) -> Vec<u8> {
         Edns::new(false).write(&mut bytes);
         bytes[11] = 1;
     }
-    bytes
+    Some(bytes)
 }
 
 fn address(encoder: &mut Encoder, question: &Question, ttl: u32, address: [u8; 4]) {
@@ -187,6 +279,17 @@ impl Daemon {
         let mut page = String::new();
         stream.read_to_string(&mut page).unwrap();
         page
+    }
+
+    /// Applies this configuration while it runs.
+    pub fn reload(&self, folder: &Folder, keys: &Keys) {
+        folder.write("postern.toml", &keys.to_string());
+        self.tell(&["reload"]);
+    }
+
+    /// Sum of a metric over the series whose line holds `label`.
+    pub fn metric(&self, name: &str, label: &str) -> f64 {
+        crate::daemon::sum(&self.metrics(), name, &[label])
     }
 
     pub fn signal(&self, name: &str) {
