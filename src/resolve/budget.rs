@@ -37,7 +37,7 @@ impl Default for Limits {
             glueless: 16,
             aliases: 12,
             tries_per_server: 3,
-            bogus_retries: 2,
+            bogus_retries: 4,
             time: Duration::from_secs(12),
         }
     }

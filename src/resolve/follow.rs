@@ -11,7 +11,7 @@ use super::store::{self, Link};
 use super::task::{Failure, Task, Trace};
 use super::{Asked, Clock, Exchange, Outcome, Resolver, rebinding, route};
 use crate::cache::rrset::{Data, Entry, Judged, Key};
-use crate::validate::{Insecurity, NoReply, Reply, Source, Status, Verdict, When};
+use crate::validate::{Bogus, Insecurity, NoReply, Reply, Source, Status, Verdict, When};
 use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
 
 /// Lifetime of a Bogus verdict in seconds (RFC 4035 section 4.7: not long, so that a repair is seen; long enough to spare the zone).
@@ -119,38 +119,55 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         })
     }
 
-    /// Has a link judged; where it is Bogus, fetches it and the keys anew from other servers before believing so. Where that did not
-    /// help, the zone is not tried again that way for a while.
+    /// Has a link judged; where it is Bogus, fetches what broke anew from other servers before believing so: the link itself, or the DS or
+    /// DNSKEY by which it failed. Where that did not help, the zone is tried only once more that way for a while.
     async fn judge_with_retries(&self, task: &Task, mut link: Link, verdicts: &mut Vec<Verdict>) -> (Link, Judged, u32) {
         let known = link.from.is_none() && link.entry.judged.is_some();
-        let (mut judged, mut cap) = self.judge(task, &link, verdicts).await;
-        let question = link.question.clone();
-        let hopeless = Key::failure(&link.entry.zone, Rtype(0));
-        if known || !matches!(judged.status, Status::Bogus(_)) || self.cache.fresh(&hopeless, self.clock.now()).is_some() {
+        let (mut judged, mut cap, mut broken) = self.judge(task, &link, verdicts).await;
+        if known || !matches!(judged.status, Status::Bogus(_)) {
             return (link, judged, cap);
         }
-        for _ in 0..task.budget.limits.bogus_retries {
-            if let Some(server) = link.from {
-                task.avoid(server, &question);
-            }
-            let held = self.cache.get(&link.key);
-            self.cache.remove(&link.key);
-            for (key, question, from) in task.drop_evidence() {
-                self.cache.remove(&key);
+        let question = link.question.clone();
+        let hopeless = Key::failure(&link.entry.zone, Rtype(0));
+        let tried_before = self.cache.fresh(&hopeless, self.clock.now()).is_some();
+        let retries = if tried_before { task.budget.limits.bogus_retries.min(1) } else { task.budget.limits.bogus_retries };
+        for _ in 0..retries {
+            let evidence = task.drop_evidence();
+            let at_fault = evidence.iter().find(|(_, question, _)| Some(question) == broken.as_ref());
+            if let Some((key, question, from)) = at_fault {
+                self.cache.remove(key);
                 if let Some(server) = from {
+                    task.avoid(*server, question);
+                }
+            } else {
+                if let Some(server) = link.from {
                     task.avoid(server, &question);
+                }
+                // Keys that are genuine and old look like this too.
+                evidence.iter().for_each(|(key, _, _)| self.cache.remove(key));
+                let held = self.cache.get(&link.key);
+                self.cache.remove(&link.key);
+                match self.lookup(task, &question, &Trace::default()).await {
+                    Ok(mut links) => link = links.remove(0),
+                    Err(_) => {
+                        // No other server: what the first one said is remembered as what it is.
+                        if let Some(held) = held {
+                            self.cache.offer(link.key.clone(), (*held).clone());
+                        }
+                        break;
+                    }
                 }
             }
             self.counters.bogus_retries.add();
-            let Ok(mut links) = self.lookup(task, &question, &Trace::default()).await else {
-                // No other server: what the first one said is remembered as what it is.
-                if let Some(held) = held {
-                    self.cache.offer(link.key.clone(), (*held).clone());
+            let (again, again_cap, again_broken) = self.judge(task, &link, verdicts).await;
+            if again.status == Status::Bogus(Bogus::NoKeys) {
+                // No other server had the key or the DS: what was wrong with the first one's says more.
+                if self.clock.wall_is_trusted() {
+                    self.cache.settle(&link.key, &link.entry, judged.clone(), cap, self.clock.now());
                 }
                 break;
-            };
-            link = links.remove(0);
-            (judged, cap) = self.judge(task, &link, verdicts).await;
+            }
+            (judged, cap, broken) = (again, again_cap, again_broken);
             if !matches!(judged.status, Status::Bogus(_)) {
                 return (link, judged, cap);
             }
@@ -160,9 +177,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         (link, judged, cap)
     }
 
-    async fn judge(&self, task: &Task, link: &Link, verdicts: &mut Vec<Verdict>) -> (Judged, u32) {
+    async fn judge(&self, task: &Task, link: &Link, verdicts: &mut Vec<Verdict>) -> (Judged, u32, Option<Question>) {
         if let Some(judged) = link.entry.judged.clone().filter(|_| !task.explains()) {
-            return (judged, u32::MAX);
+            return (judged, u32::MAX, None);
         }
         let when = When { now: self.clock.wall(), trusted: self.clock.wall_is_trusted() };
         let source = Evidence { resolver: self, task };
@@ -188,10 +205,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 self.gaps.learn(&proof.zone, proof.records.iter().chain(soa), cap, now);
             }
         }
+        let broken = verdict.broken.clone();
         if task.explains() {
             verdicts.push(verdict);
         }
-        (judged, cap)
+        (judged, cap, broken)
     }
 
     /// Whether the question has a route of its own whose zone is not signed as the public tree sees it: the parent proves that it does
@@ -394,7 +412,10 @@ impl<E: Exchange, C: Clock> Source for Evidence<'_, E, C> {
                 Ok(link.reply())
             }
             Err(failure) => {
-                self.resolver.remember_failure(question, &failure);
+                // That there is no second opinion is no failure of the zone.
+                if !self.task.asks_again(question) {
+                    self.resolver.remember_failure(question, &failure);
+                }
                 Err(if failure.spent { NoReply::OverBudget } else { NoReply::Unreachable })
             }
         }

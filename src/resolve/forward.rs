@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use super::ask::NoAnswer;
+use super::iterate::least_suspect;
 use super::scrub::{self, Class, Mode};
 use super::settings::{Policy, Route};
 use super::store::Found;
@@ -24,7 +25,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         for _ in 0..ROUNDS {
             let mut round: Vec<SocketAddr> =
                 route.servers.iter().filter(|s| !done.contains(s) && !task.avoids(**s, question)).copied().collect();
-            while let Some(server) = self.next_forwarder(route, &round) {
+            while let Some(server) = self.next_forwarder(route, &least_suspect(task, round.clone())) {
                 round.retain(|s| *s != server);
                 match self.ask(task, server, &route.zone, question, Flags::RD | Flags::CD).await {
                     Err(NoAnswer::Spent) => return Err(Failure { spent: true, ..failure }),

@@ -170,10 +170,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         for _ in 0..ATTEMPTS_PER_ZONE {
             let usable: Vec<SocketAddr> =
                 targets.iter().filter(|t| !t.done && !task.avoids(t.address, question)).map(|t| t.address).collect();
-            // Whoever was silent least often goes first; among those the table of servers decides.
+            // Whoever was silent least often goes first, and of those whose data failed least; among the rest the table of servers decides.
             let least = targets.iter().filter(|t| usable.contains(&t.address)).map(|t| t.tries).min();
             let usable: Vec<SocketAddr> =
                 targets.iter().filter(|t| usable.contains(&t.address) && Some(t.tries) == least).map(|t| t.address).collect();
+            let usable = least_suspect(task, usable);
             let retrying = least.is_none_or(|tries| tries > 0);
             if retrying
                 && doubtful.is_none()
@@ -282,6 +283,14 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let found = addresses(sets.iter().flat_map(|s| &s.rdatas)).into_iter().filter(|a| reachable.allows(*a));
         found.map(|a| SocketAddr::new(a, task.settings.upstream_port)).collect()
     }
+}
+
+/// Those of `servers` whose data failed least often in this resolution.
+pub(super) fn least_suspect(task: &Task, mut servers: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    if let Some(least) = servers.iter().map(|s| task.suspicion(*s)).min() {
+        servers.retain(|s| task.suspicion(*s) == least);
+    }
+    servers
 }
 
 fn addresses<'a>(rdatas: impl Iterator<Item = &'a Box<[u8]>>) -> Vec<IpAddr> {

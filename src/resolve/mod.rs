@@ -145,7 +145,11 @@ pub struct Count(AtomicU64);
 
 impl Count {
     pub(super) fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.add_many(1);
+    }
+
+    fn add_many(&self, n: u32) {
+        self.0.fetch_add(u64::from(n), Ordering::Relaxed);
     }
 
     /// The count so far.
@@ -183,6 +187,10 @@ pub struct Counters {
     pub synthesised: Count,
     /// Answers served past their expiry.
     pub stale: Count,
+    /// Signatures checked.
+    pub signature_checks: Count,
+    /// SHA-1 rounds spent on NSEC3 names.
+    pub nsec3_rounds: Count,
 }
 
 /// An outcome with the way to it, for `postern why`.
@@ -268,6 +276,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 tokio::spawn(async move {
                     let task = this.task(false);
                     let (outcome, _) = this.follow(&task, &question, asked).await;
+                    this.counters.signature_checks.add_many(task.work.signatures());
+                    this.counters.nsec3_rounds.add_many(task.work.nsec3_rounds());
                     lead.finish(outcome);
                 });
                 self.counters.resolutions.add();

@@ -54,6 +54,16 @@ impl Task {
         self.avoid.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(s, q)| *s == server && q == question)
     }
 
+    /// How often data of this server failed, whatever was asked: whoever stripped one signature strips the next one too.
+    pub(super) fn suspicion(&self, server: SocketAddr) -> usize {
+        self.avoid.lock().unwrap_or_else(PoisonError::into_inner).iter().filter(|(s, _)| *s == server).count()
+    }
+
+    /// Whether it is asked again because what somebody said to it failed.
+    pub(super) fn asks_again(&self, question: &Question) -> bool {
+        self.avoid.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(_, q)| q == question)
+    }
+
     pub(super) fn avoid(&self, server: SocketAddr, question: &Question) {
         self.avoid.lock().unwrap_or_else(PoisonError::into_inner).push((server, question.clone()));
     }

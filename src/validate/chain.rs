@@ -252,6 +252,10 @@ impl<'a, S: Source> Walk<'a, S> {
             Ok(NoDs::NotACut) => (DsFinding::NotACut, Status::Secure, "is no zone cut, proven by"),
             Err(why) => match why.status(self.settings.nsec3_iterations_bogus) {
                 status @ Status::Insecure(reason) => (DsFinding::Insecure(reason, denial.ttl), status, "has too many NSEC3 iterations in"),
+                // An alias is there in place of the denial, and nobody has signed it.
+                Status::Bogus(Bogus::NsecMissing) if reply.answer.iter().any(|s| alias(&s)) => {
+                    return Err(denial.failure_behind(Bogus::RrsigsMissing));
+                }
                 Status::Bogus(reason) => return Err(denial.failure_behind(reason)),
                 Status::Secure | Status::Indeterminate => return Err(Failed { reason: Bogus::BadDenial, note: None }),
             },

@@ -292,7 +292,8 @@ impl<S: Source> Walk<'_, S> {
                 ede.push(Ede::new(5, "the clock is not set: signature times were not checked"));
             }
         }
-        Verdict { status, ttl_cap, ede, proof, steps: self.steps.take().unwrap_or_default() }
+        let broken = broken.map(|b| b.at);
+        Verdict { status, ttl_cap, ede, broken, proof, steps: self.steps.take().unwrap_or_default() }
     }
 }
 

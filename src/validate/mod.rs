@@ -101,6 +101,8 @@ pub struct Verdict {
     pub ttl_cap: u32,
     /// Extended errors that explain the status.
     pub ede: Vec<Ede>,
+    /// Where the chain broke, if the status is Bogus: the answer itself, or a DS or DNSKEY on the way to it.
+    pub broken: Option<Question>,
     /// What was proven not to exist.
     pub proof: Option<Denial>,
     /// The chain from the anchor to the answer; empty unless asked for with [`Validator::judge_explained`].
