@@ -6,14 +6,17 @@
 #![allow(clippy::disallowed_methods, reason = "a test reads its scenario files")]
 
 mod script;
+mod sign;
 mod world;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern::resolve::{Asked, Dice, Outcome, Resolver};
-use postern::validate::{Anchors, NegativeAnchors, Settings as ValidatorSettings, Validator};
+use postern::validate::{Status, Validator};
+use postern::wire::Flags;
 use script::{Check, Scenario, Step};
 use world::{Packet, ScriptClock, World};
 
@@ -25,20 +28,23 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-fn play(scenario: &Scenario, seed: u64, show: bool) -> Result<(), String> {
+fn play(scenario: &Arc<Scenario>, seed: u64, show: bool) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
-        let clock = ScriptClock::start();
+        let clock = ScriptClock::start(scenario);
         let world = World::new(scenario.clone(), clock.clone());
         let log = world.log();
-        let validator = Arc::new(Validator::new(Anchors::none(), NegativeAnchors::default(), ValidatorSettings::default()));
+        let validator = Arc::new(Validator::new(scenario.anchors.clone(), scenario.negative.clone(), scenario.validator));
         let resolver = Resolver::with_dice(scenario.settings.clone(), validator, world, clock, Dice::seeded(seed));
         for step in &scenario.steps {
             match step {
                 Step::Pass(time) => tokio::time::sleep(*time).await,
                 Step::Flush => drop(resolver.flush(None, false)),
+                Step::Refresh(question) => drop(resolver.refresh(question).await),
                 Step::Ask(ask) => {
                     let (before, start) = (log.lock().unwrap().len(), tokio::time::Instant::now());
+                    let spent = || [&resolver.counters().signature_checks, &resolver.counters().nsec3_rounds].map(|c| c.value() as usize);
+                    let spent_before = spent();
                     let asked = Asked { checking_disabled: ask.checking_disabled };
                     let clients: Vec<_> = (0..ask.times)
                         .map(|_| {
@@ -51,6 +57,7 @@ fn play(scenario: &Scenario, seed: u64, show: bool) -> Result<(), String> {
                         outcomes.push(client.await.unwrap());
                     }
                     let took = start.elapsed();
+                    let work = [spent()[0] - spent_before[0], spent()[1] - spent_before[1]];
                     let packets = log.lock().unwrap()[before..].to_vec();
                     if show {
                         println!("ask {} -> {:#?}", ask.question, outcomes[0]);
@@ -58,7 +65,7 @@ fn play(scenario: &Scenario, seed: u64, show: bool) -> Result<(), String> {
                     }
                     for outcome in &outcomes {
                         for check in &ask.checks {
-                            judge(check, outcome, &packets, took)
+                            judge(check, outcome, &packets, took, work)
                                 .map_err(|why| format!("line {}: ask {}: {why}", ask.line, ask.question))?;
                         }
                     }
@@ -69,7 +76,7 @@ fn play(scenario: &Scenario, seed: u64, show: bool) -> Result<(), String> {
     })
 }
 
-fn judge(check: &Check, outcome: &Outcome, packets: &[Packet], took: Duration) -> Result<(), String> {
+fn judge(check: &Check, outcome: &Outcome, packets: &[Packet], took: Duration, work: [usize; 2]) -> Result<(), String> {
     let describe = || {
         let sets = outcome.answer.iter().map(|s| format!("{} {} {:?}", s.owner, s.rtype, s.rdatas)).collect::<Vec<_>>().join("; ");
         format!(
@@ -93,6 +100,28 @@ fn judge(check: &Check, outcome: &Outcome, packets: &[Packet], took: Duration) -
             got == want
         }
         Check::Authority(owner, rtype) => outcome.authority.iter().any(|s| s.owner == *owner && s.rtype == *rtype),
+        Check::NoAuthority(rtype) => !outcome.authority.iter().any(|s| s.rtype == *rtype),
+        Check::NotEde(code) => !outcome.ede.iter().any(|e| e.code == *code),
+        Check::Reason(label) => match outcome.status {
+            Status::Bogus(why) => why.label() == label,
+            Status::Insecure(why) => why.label() == label,
+            _ => false,
+        },
+        Check::Signed(signed) => !outcome.answer.is_empty() && outcome.answer.iter().all(|s| s.sigs.is_empty() != *signed),
+        Check::Sent(address, bits) => {
+            let mut to = packets.iter().filter(|p| p.to.ip() == *address).peekable();
+            let carries = |p: &Packet, bit: &str| match bit {
+                "RD" => Flags(p.flags).has(Flags::RD),
+                "CD" => Flags(p.flags).has(Flags::CD),
+                "AD" => Flags(p.flags).has(Flags::AD),
+                "DO" => p.dnssec_ok,
+                "EDNS" => p.edns,
+                other => panic!("{other} is no bit of a query"),
+            };
+            to.peek().is_some() && to.all(|p| bits.iter().all(|b| b.strip_prefix("not-").map_or_else(|| carries(p, b), |b| !carries(p, b))))
+        }
+        Check::Signatures(range) => range.contains(&work[0]),
+        Check::Nsec3Rounds(range) => range.contains(&work[1]),
         Check::Ede(code) => outcome.ede.iter().any(|e| e.code == *code),
         Check::NoEde => outcome.ede.is_empty(),
         Check::Status(label) => outcome.status.label() == label,
@@ -120,7 +149,7 @@ fn every_scenario_holds() {
             continue;
         }
         let text = std::fs::read_to_string(&file).unwrap();
-        let scenario = Scenario::parse(&text).unwrap_or_else(|e| panic!("{name}.scn:{e}"));
+        let scenario = Arc::new(Scenario::parse(&text).unwrap_or_else(|e| panic!("{name}.scn:{e}")));
         played += 1;
         for seed in 1..=3 {
             if let Err(why) = play(&scenario, seed, filter.is_some()) {
@@ -133,11 +162,39 @@ fn every_scenario_holds() {
     assert!(failures.is_empty(), "{} of {played} scenarios fail:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// Each scenario cites what it holds to.
+/// The scenarios that the project promises to hold at least.
+const AT_LEAST: usize = 250;
+
+/// Each scenario cites what it holds to, and either one of its citations is no other scenario's or it names the mutant that it kills.
 #[test]
-fn every_scenario_cites_its_source() {
-    for file in files() {
-        let text = std::fs::read_to_string(&file).unwrap();
-        assert!(text.lines().any(|l| l.starts_with("cites ")), "{} cites nothing", file.display());
+fn every_scenario_has_a_source_of_its_own() {
+    let mut cited: HashMap<String, Vec<String>> = HashMap::new();
+    let (mut own_mutants, mut problems) = (Vec::new(), Vec::new());
+    let files = files();
+    for file in &files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(file).unwrap();
+        let of = |key: &str| text.lines().filter_map(|l| l.strip_prefix(key)).map(|l| l.trim().to_owned()).collect::<Vec<_>>();
+        for citation in of("cites ") {
+            cited.entry(citation).or_default().push(name.clone());
+        }
+        if !text.lines().any(|l| l.starts_with("cites ")) {
+            problems.push(format!("{name} cites nothing"));
+        }
+        for mutant in of("kills ") {
+            if !Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/mutants/{mutant}.mutant")).exists() {
+                problems.push(format!("{name}: there is no mutant {mutant}"));
+            }
+            own_mutants.push(name.clone());
+        }
     }
+    for file in &files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        if !own_mutants.contains(&name) && !cited.values().any(|names| *names == [name.clone()]) {
+            let shared = cited.iter().find(|(_, names)| names.contains(&name)).map(|(_, names)| names.join(", ")).unwrap_or_default();
+            problems.push(format!("every citation of {name} is another's too: {shared}"));
+        }
+    }
+    assert!(files.len() >= AT_LEAST, "{} scenarios", files.len());
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
 }

@@ -1,26 +1,42 @@
 //! The scenario format, line by line; indented lines belong to the one above that is not. `#` starts a comment.
 //!
 //! ```text
-//! cites RFC 1034 section 5.3.3
+//! cites RFC 1034 section 5.3.3              one citation a line; one of them is no other scenario's
+//! kills NAME                                or the mutant of tests/mutants that this scenario finds
 //! config minimise off                       settings, see `Scenario::config`
-//! zone post.example. at 192.0.2.3 [ttl 60]  a zone and its servers; SOA, NS and the delegation with glue come by themselves
-//!   www A 198.51.100.1                      owner [ttl] TYPE rdata; relative names end in the zone; `\# hex` for any RDATA
+//! zone post.example. at 192.0.2.3           a zone and its servers; SOA, NS and the delegation with glue come by themselves
+//!   www 60 A 198.51.100.1                   owner [ttl] TYPE rdata; relative names end in the zone; `\# hex` for any RDATA
+//! sign post.example. nsec3 opt-out          keys, chain and signatures, and the DS in the parent; see `Signing::parse`
+//! key post.example. zsk flags 256           keys of one's own instead of the one that comes by itself; see `Key::parse`
+//! decoys post.example. 20 like default      keys without an owner that share its key tag
+//! ds post.example. of zsk [digest 4] / ds post.example. \# hex      instead of the DS that come by themselves
+//! anchor post.example. [digest 2 | dnskey] / anchor none            instead of the one at the topmost signed zone
+//! mend post.example. www A unsigned         after signing: unsigned, gone, rdata …, or signed … as in `Made::parse`
 //! server 192.0.2.3 silent [from 10 to 60]   behaviour of a server, in seconds since the start (see `Behaviour`)
 //! reply 192.0.2.3 www.post.example. A [via tcp] [from 0 to 9]    an exact reply instead of what the zones say
-//!   flags AA / rcode NXDOMAIN / question none / no-opt / answer / authority / additional, then records
+//!   flags AA / rcode NXDOMAIN / question none / no-opt / ede 15 / answer / authority / additional, then records
+//!   take post.example. www A [as x.post.example.]   an RRset with its signatures; `match NAME`, `cover NAME`: an NSEC or NSEC3
+//!   sign post.example. [options of `Made::parse`]   signs the RRset just added
+//! edit 192.0.2.3 www.post.example. A        the same, but begins with what the zones say; `drop TYPE [OWNER]`, `drop-rrsig TYPE`, `clear`
 //! ask www.post.example. A [cd] [times 1000]
-//!   rcode NOERROR / answer … / authority SOA post.example. / ede 22 / status insecure / packets 3 / packets-to 192.0.2.3 at most 2 / …
+//!   rcode NOERROR / answer … / authority SOA post.example. / no-authority NSEC / ede 22 / status insecure / reason no_ds /
+//!   packets 3 / packets-to 192.0.2.3 at most 2 / sent 192.0.2.3 DO CD …
+//! refresh www.post.example. A               as a prefetch does
 //! pass 30                                   seconds
 //! ```
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern::resolve::{Policy, Route, RouteKind, Settings};
+use postern::validate::{Anchor, Anchors, NegativeAnchor, NegativeAnchors, Settings as ValidatorSettings};
 use postern::wire::{Flags, Name, Question, Rcode, Rtype};
 
-#[derive(Debug, Clone)]
+use crate::sign::{self, Key, Made, START, Signing};
+
+#[derive(Debug, Clone, PartialEq)]
 pub struct Record {
     pub owner: Name,
     pub rtype: Rtype,
@@ -33,6 +49,9 @@ pub struct Zone {
     pub apex: Name,
     pub servers: Vec<IpAddr>,
     pub records: Vec<Record>,
+    pub signing: Option<Arc<Signing>>,
+    /// NSEC3 records with their signatures: their owners are no names of the zone.
+    pub denial: Vec<Record>,
 }
 
 /// What a server does instead of plainly answering.
@@ -64,6 +83,40 @@ pub enum Behaviour {
     NoAa,
     /// This RCODE to questions it does not hold whole: shortened ones get it.
     RefusesShortened(Rcode),
+    /// A recursive resolver that does not validate: answers from all zones, aliases followed.
+    Resolves,
+    /// Leaves DNSSEC records out, as a server that knows nothing of them.
+    Strips,
+}
+
+/// One thing done to a reply, in the order written.
+#[derive(Debug, Clone)]
+pub enum Op {
+    Add(usize, Record),
+    /// Section, zone, what, and the owner that it is given.
+    Take(usize, Name, Take, Option<Name>),
+    /// Signs the RRset just added.
+    Sign(Name, Made),
+    Drop(Rtype, Option<Name>),
+    DropSignatures(Rtype),
+    Clear,
+    Ttl(u32),
+}
+
+#[derive(Debug, Clone)]
+pub enum Take {
+    Set(Name, Rtype),
+    Match(Name),
+    Cover(Name),
+}
+
+/// What is done to a zone after it was signed.
+#[derive(Debug, Clone)]
+enum Mend {
+    Unsigned,
+    Gone,
+    Rdata(Vec<u8>),
+    Signed(Made),
 }
 
 #[derive(Debug, Clone)]
@@ -73,12 +126,16 @@ pub struct Reply {
     pub rtype: Option<Rtype>,
     pub tcp: Option<bool>,
     pub time: RangeInclusive<u64>,
+    /// Begins with what the zones say.
+    pub edits: bool,
     pub flags: u16,
-    pub rcode: Rcode,
+    pub not_flags: u16,
+    pub rcode: Option<Rcode>,
     /// `None`: as asked; `Some(None)`: none.
     pub question: Option<Option<Question>>,
     pub opt: bool,
-    pub sections: [Vec<Record>; 3],
+    pub ede: Option<u16>,
+    pub ops: Vec<Op>,
 }
 
 #[derive(Debug, Clone)]
@@ -86,15 +143,24 @@ pub enum Check {
     Rcode(Rcode),
     Answer(Vec<Record>),
     Authority(Name, Rtype),
+    NoAuthority(Rtype),
     Ede(u16),
+    NotEde(u16),
     NoEde,
     Status(String),
+    Reason(String),
+    Signed(bool),
     Ttl(u32),
     Stale(bool),
     Packets(RangeInclusive<usize>),
     PacketsTo(IpAddr, RangeInclusive<usize>),
     Saw(IpAddr, Name, Option<Rtype>),
     Never(IpAddr, Name),
+    /// Queries to this server carried these bits: RD, CD, DO, EDNS, not-RD, …
+    Sent(IpAddr, Vec<String>),
+    /// Signature checks and NSEC3 rounds that it cost.
+    Signatures(RangeInclusive<usize>),
+    Nsec3Rounds(RangeInclusive<usize>),
     Within(Duration),
 }
 
@@ -110,23 +176,49 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub enum Step {
     Ask(Ask),
+    Refresh(Question),
     Pass(Duration),
     Flush,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Scenario {
     pub settings: Settings,
     pub zones: Vec<Zone>,
     pub behaviours: Vec<(IpAddr, Behaviour, RangeInclusive<u64>)>,
     pub replies: Vec<Reply>,
     pub steps: Vec<Step>,
+    pub validator: ValidatorSettings,
+    pub anchors: Anchors,
+    pub negative: NegativeAnchors,
+    /// Unix time at the start, and the second from which it is trusted.
+    pub wall: u64,
+    pub trusted_from: u64,
+    signing: Vec<(Name, Signing)>,
+    ds: Vec<(Name, Vec<String>)>,
+    anchored: Vec<Vec<String>>,
+    mends: Vec<(Name, Name, Option<Rtype>, Mend)>,
 }
 
 impl Scenario {
     pub fn parse(text: &str) -> Result<Scenario, String> {
         let settings = Settings { root_hints: Vec::new(), ..Settings::default() };
-        let mut scenario = Scenario { settings, zones: Vec::new(), behaviours: Vec::new(), replies: Vec::new(), steps: Vec::new() };
+        let mut scenario = Scenario {
+            settings,
+            zones: Vec::new(),
+            behaviours: Vec::new(),
+            replies: Vec::new(),
+            steps: Vec::new(),
+            validator: ValidatorSettings::default(),
+            anchors: Anchors::none(),
+            negative: NegativeAnchors::default(),
+            wall: START,
+            trusted_from: 0,
+            signing: Vec::new(),
+            ds: Vec::new(),
+            anchored: Vec::new(),
+            mends: Vec::new(),
+        };
         let mut section = 0;
         let mut head = String::new();
         for (number, raw) in text.lines().enumerate() {
@@ -143,13 +235,13 @@ impl Scenario {
             };
             result.map_err(|why| format!("{}: {why}: {raw}", number + 1))?;
         }
-        scenario.finish();
+        scenario.finish()?;
         Ok(scenario)
     }
 
     fn outer(&mut self, words: &[&str], line: usize) -> Result<(), String> {
         match words {
-            ["cites", ..] => {}
+            ["cites" | "kills", ..] => {}
             ["config", rest @ ..] => self.config(rest)?,
             ["hint", name, addresses @ ..] => {
                 let addresses = addresses.iter().map(|a| parse(a)).collect::<Result<_, _>>()?;
@@ -157,7 +249,42 @@ impl Scenario {
             }
             ["zone", apex, "at", servers @ ..] => {
                 let servers = servers.iter().map(|a| parse(a)).collect::<Result<_, _>>()?;
-                self.zones.push(Zone { apex: parse(apex)?, servers, records: Vec::new() });
+                self.zones.push(Zone { apex: parse(apex)?, servers, records: Vec::new(), signing: None, denial: Vec::new() });
+            }
+            ["sign", zone, options @ ..] => {
+                let zone: Name = parse(zone)?;
+                self.signing.push((zone.clone(), Signing::parse(&zone, options)?));
+            }
+            ["key", zone, label, options @ ..] => {
+                let zone: Name = parse(zone)?;
+                let key = Key::parse(&zone, label, options)?;
+                let (_, signing) = self.signing.iter_mut().find(|(z, _)| *z == zone).ok_or("sign the zone first")?;
+                signing.keys.retain(|k| k.label != "default");
+                signing.keys.push(key);
+            }
+            ["decoys", zone, count, "like", label] => {
+                let zone: Name = parse(zone)?;
+                let (_, signing) = self.signing.iter_mut().find(|(z, _)| *z == zone).ok_or("sign the zone first")?;
+                signing.decoys.push(((*label).to_owned(), parse(count)?));
+            }
+            ["ds", zone, rest @ ..] => self.ds.push((parse(zone)?, rest.iter().map(|w| (*w).to_owned()).collect())),
+            ["anchor", rest @ ..] => self.anchored.push(rest.iter().map(|w| (*w).to_owned()).collect()),
+            ["mend", zone, "all", "unsigned"] => {
+                let zone: Name = parse(zone)?;
+                self.mends.push((zone, Name::root(), None, Mend::Unsigned));
+            }
+            ["mend", zone, owner, rtype, how, rest @ ..] => {
+                let zone: Name = parse(zone)?;
+                let dummy = [&[*owner, *rtype], rest].concat();
+                let (owner, rtype) = (relative(owner, &zone)?, parse(rtype)?);
+                let mend = match *how {
+                    "unsigned" => Mend::Unsigned,
+                    "gone" => Mend::Gone,
+                    "rdata" => Mend::Rdata(record(&dummy, &zone)?.rdata),
+                    "signed" => Mend::Signed(Made::parse(rest)?),
+                    _ => return Err("unsigned, gone, rdata or signed".into()),
+                };
+                self.mends.push((zone, owner, Some(rtype), mend));
             }
             ["server", address, rest @ ..] => {
                 let (what, time) = times(rest)?;
@@ -175,11 +302,13 @@ impl Scenario {
                     ["recursive"] => Behaviour::Recursive,
                     ["no-aa"] => Behaviour::NoAa,
                     ["refuses-shortened", code] => Behaviour::RefusesShortened(rcode(code)?),
+                    ["resolves"] => Behaviour::Resolves,
+                    ["strips"] => Behaviour::Strips,
                     _ => return Err("an unknown behaviour".into()),
                 };
                 self.behaviours.push((parse(address)?, behaviour, time));
             }
-            ["reply", server, name, rtype, rest @ ..] => {
+            [kind @ ("reply" | "edit"), server, name, rtype, rest @ ..] => {
                 let (rest, time) = times(rest)?;
                 let tcp = match rest {
                     [] => None,
@@ -193,11 +322,14 @@ impl Scenario {
                     rtype: if *rtype == "*" { None } else { Some(parse(rtype)?) },
                     tcp,
                     time,
+                    edits: *kind == "edit",
                     flags: Flags::QR,
-                    rcode: Rcode::NOERROR,
+                    not_flags: 0,
+                    rcode: None,
                     question: None,
                     opt: true,
-                    sections: Default::default(),
+                    ede: None,
+                    ops: Vec::new(),
                 });
             }
             ["ask", name, rtype, options @ ..] => {
@@ -211,6 +343,7 @@ impl Scenario {
                 }
                 self.steps.push(Step::Ask(ask));
             }
+            ["refresh", name, rtype] => self.steps.push(Step::Refresh(Question::new(parse(name)?, parse(rtype)?))),
             ["pass", seconds] => self.steps.push(Step::Pass(Duration::from_secs_f64(parse(seconds)?))),
             ["flush"] => self.steps.push(Step::Flush),
             _ => return Err("an unknown line".into()),
@@ -225,7 +358,7 @@ impl Scenario {
                 let record = record(words, &zone.apex)?;
                 zone.records.push(record);
             }
-            "reply" => {
+            "reply" | "edit" => {
                 let reply = self.replies.last_mut().ok_or("no reply")?;
                 match words {
                     ["flags", bits @ ..] => {
@@ -237,20 +370,46 @@ impl Scenario {
                                 "AD" => Flags::AD,
                                 "not-QR" => {
                                     reply.flags &= !Flags::QR;
+                                    reply.not_flags |= Flags::QR;
+                                    0
+                                }
+                                "not-AA" => {
+                                    reply.not_flags |= Flags::AA;
                                     0
                                 }
                                 _ => return Err("an unknown flag".into()),
                             };
                         }
                     }
-                    ["rcode", code] => reply.rcode = rcode(code)?,
+                    ["rcode", code] => reply.rcode = Some(rcode(code)?),
                     ["question", "none"] => reply.question = Some(None),
                     ["question", name, rtype] => reply.question = Some(Some(Question::new(parse(name)?, parse(rtype)?))),
                     ["no-opt"] => reply.opt = false,
+                    ["ede", code] => reply.ede = Some(parse(code)?),
+                    ["take", zone, rest @ ..] => {
+                        let zone: Name = parse(zone)?;
+                        let (rest, new) = match rest {
+                            [rest @ .., "as", new] => (rest, Some(parse(new)?)),
+                            rest => (rest, None),
+                        };
+                        let take = match rest {
+                            ["match", name] => Take::Match(relative(name, &zone)?),
+                            ["cover", name] => Take::Cover(relative(name, &zone)?),
+                            [name, rtype] => Take::Set(relative(name, &zone)?, parse(rtype)?),
+                            _ => return Err("OWNER TYPE, match NAME or cover NAME".into()),
+                        };
+                        reply.ops.push(Op::Take(*section, zone, take, new));
+                    }
+                    ["sign", zone, options @ ..] => reply.ops.push(Op::Sign(parse(zone)?, Made::parse(options)?)),
+                    ["drop", rtype] => reply.ops.push(Op::Drop(parse(rtype)?, None)),
+                    ["drop", rtype, owner] => reply.ops.push(Op::Drop(parse(rtype)?, Some(parse(owner)?))),
+                    ["drop-rrsig", rtype] => reply.ops.push(Op::DropSignatures(parse(rtype)?)),
+                    ["clear"] => reply.ops.push(Op::Clear),
+                    ["ttl", n] => reply.ops.push(Op::Ttl(parse(n)?)),
                     ["answer"] => *section = 0,
                     ["authority"] => *section = 1,
                     ["additional"] => *section = 2,
-                    _ => reply.sections[*section].push(record(words, &Name::root())?),
+                    _ => reply.ops.push(Op::Add(*section, record(words, &Name::root())?)),
                 }
             }
             "ask" => {
@@ -267,9 +426,17 @@ impl Scenario {
                         Check::Answer(vec![record])
                     }
                     ["authority", rtype, owner] => Check::Authority(parse(owner)?, parse(rtype)?),
+                    ["no-authority", rtype] => Check::NoAuthority(parse(rtype)?),
                     ["ede", "none"] => Check::NoEde,
+                    ["ede", "not", code] => Check::NotEde(parse(code)?),
                     ["ede", code] => Check::Ede(parse(code)?),
                     ["status", label] => Check::Status((*label).to_owned()),
+                    ["reason", label] => Check::Reason((*label).to_owned()),
+                    ["signed"] => Check::Signed(true),
+                    ["not-signed"] => Check::Signed(false),
+                    ["sent", address, bits @ ..] => Check::Sent(parse(address)?, bits.iter().map(|b| (*b).to_owned()).collect()),
+                    ["signatures", rest @ ..] => Check::Signatures(amount(rest)?),
+                    ["nsec3-rounds", rest @ ..] => Check::Nsec3Rounds(amount(rest)?),
                     ["ttl", ttl] => Check::Ttl(parse(ttl)?),
                     ["stale"] => Check::Stale(true),
                     ["not-stale"] => Check::Stale(false),
@@ -299,6 +466,19 @@ impl Scenario {
             ["loopback", x] => s.allow_loopback_upstream = on(x),
             ["special", x] => s.special_use = on(x),
             ["stale", "off"] => s.serve_stale = None,
+            ["aggressive", x] => s.aggressive_nsec = on(x),
+            ["cookies", x] => s.cookies = on(x),
+            ["wall", n] => self.wall = parse(n)?,
+            ["clockless", "until", n] => self.trusted_from = parse(n)?,
+            ["sha1", x] => self.validator.sha1_signatures = on(x),
+            ["nsec3-iterations", n] => self.validator.nsec3_iterations = parse(n)?,
+            ["nsec3-iterations-bogus", x] => self.validator.nsec3_iterations_bogus = on(x),
+            ["nta", name] => self.negative.add(NegativeAnchor { name: parse(name)?, reason: "by the scenario".into(), expires: None }),
+            ["nta", name, "until", n] => {
+                let expires = Some(START + parse::<u64>(n)?);
+                self.negative.add(NegativeAnchor { name: parse(name)?, reason: "by the scenario".into(), expires });
+            }
+            ["limit", "retries", n] => s.limits.bogus_retries = parse(n)?,
             ["max-ttl", n] => s.max_ttl = parse(n)?,
             ["min-ttl", n] => s.min_ttl = parse(n)?,
             ["max-negative-ttl", n] => s.max_negative_ttl = parse(n)?,
@@ -327,10 +507,10 @@ impl Scenario {
         Ok(())
     }
 
-    /// Adds what zones have without saying: SOA, NS with addresses, and delegations from the zone above.
-    fn finish(&mut self) {
+    /// Adds what zones have without saying: SOA, NS with addresses, and delegations from the zone above; then signs.
+    fn finish(&mut self) -> Result<(), String> {
         for i in 0..self.zones.len() {
-            let Zone { apex, servers, records } = self.zones[i].clone();
+            let Zone { apex, servers, records, .. } = self.zones[i].clone();
             let has = |rtype| records.iter().any(|r| r.owner == apex && r.rtype == rtype);
             let ns = if apex.is_root() { "ns.root".parse() } else { apex.child(b"ns") }.expect("a short name");
             let mut own = Vec::new();
@@ -356,6 +536,92 @@ impl Scenario {
                 self.settings.root_hints.push((ns, servers));
             }
         }
+        self.sign()
+    }
+
+    fn sign(&mut self) -> Result<(), String> {
+        for (apex, signing) in &self.signing {
+            let written: Vec<&Vec<String>> = self.ds.iter().filter(|(zone, _)| zone == apex).map(|(_, words)| words).collect();
+            let mut ds: Vec<Vec<u8>> = Vec::new();
+            if written.is_empty() && signing.delegated {
+                for key in signing.keys.iter().filter(|k| k.named) {
+                    ds.extend(signing.digests.iter().map(|digest| key.ds(apex, *digest)));
+                }
+            }
+            for words in written {
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                ds.push(match words.as_slice() {
+                    ["of", label] => signing.key(label)?.ds(apex, 2),
+                    ["of", label, "digest", digest] => signing.key(label)?.ds(apex, parse(digest)?),
+                    ["\\#", hex] => hexadecimal(hex)?,
+                    _ => return Err(format!("ds {apex}: of KEY [digest N] or \\# hex")),
+                });
+            }
+            let parent = self.zones.iter_mut().filter(|z| apex.is_below(&z.apex)).max_by_key(|z| z.apex.label_count());
+            if let Some(parent) = parent {
+                let record = |rdata| Record { owner: apex.clone(), rtype: Rtype::DS, ttl: 3600, rdata };
+                parent.records.extend(ds.into_iter().map(record));
+            }
+        }
+        for (apex, signing) in std::mem::take(&mut self.signing) {
+            let zone = self.zones.iter_mut().find(|z| z.apex == apex).ok_or_else(|| format!("no zone {apex}"))?;
+            zone.signing = Some(Arc::new(signing));
+        }
+        for zone in &mut self.zones {
+            zone.sign(START)?;
+        }
+        if self.anchored.is_empty() {
+            let top = self.zones.iter().filter(|z| z.signing.is_some()).min_by_key(|z| z.apex.label_count());
+            self.anchored.extend(top.map(|z| vec![z.apex.to_string()]));
+        }
+        for words in &self.anchored {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let [apex, how @ ..] = words.as_slice() else { return Err("anchor ZONE".into()) };
+            if *apex == "none" {
+                continue;
+            }
+            let apex: Name = parse(apex)?;
+            let zone = self.zones.iter().find(|z| z.apex == apex).ok_or_else(|| format!("no zone {apex}"))?;
+            let signing = zone.signing.as_ref().ok_or_else(|| format!("{apex} is not signed"))?;
+            for key in signing.keys.iter().filter(|k| k.named) {
+                let anchor = match how {
+                    [] => Anchor::Ds(key.ds(&apex, 2).into()),
+                    ["digest", digest] => Anchor::Ds(key.ds(&apex, parse(digest)?).into()),
+                    ["dnskey"] => Anchor::Dnskey(key.dnskey().into()),
+                    _ => return Err("anchor ZONE [digest N | dnskey]".into()),
+                };
+                self.anchors.add(apex.clone(), anchor);
+            }
+        }
+        for (apex, owner, rtype, mend) in std::mem::take(&mut self.mends) {
+            let zone = self.zones.iter_mut().find(|z| z.apex == apex).ok_or_else(|| format!("no zone {apex}"))?;
+            let Some(rtype) = rtype else {
+                zone.records.retain(|r| r.rtype != Rtype::RRSIG);
+                zone.denial.retain(|r| r.rtype != Rtype::RRSIG);
+                continue;
+            };
+            let set: Vec<Record> = zone.records.iter().filter(|r| r.owner == owner && r.rtype == rtype).cloned().collect();
+            if set.is_empty() {
+                return Err(format!("mend: there is no {owner} {rtype}"));
+            }
+            let is_signature = |r: &Record| r.owner == owner && r.rtype == Rtype::RRSIG && sign::covered(r) == rtype;
+            match mend {
+                Mend::Unsigned => zone.records.retain(|r| !is_signature(r)),
+                Mend::Gone => zone.records.retain(|r| !is_signature(r) && !(r.owner == owner && r.rtype == rtype)),
+                Mend::Rdata(rdata) => {
+                    zone.records.retain(|r| !(r.owner == owner && r.rtype == rtype));
+                    zone.records.push(Record { rdata, ..set[0].clone() });
+                }
+                Mend::Signed(made) => {
+                    if !made.also {
+                        zone.records.retain(|r| !is_signature(r));
+                    }
+                    let signatures = sign::sign_set(zone, START, &set, &made)?;
+                    zone.records.extend(signatures);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -366,7 +632,7 @@ fn address(address: IpAddr) -> (Rtype, Vec<u8>) {
     }
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+pub fn parse<T: std::str::FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| format!("{text:?} is not understood"))
 }
 
@@ -391,16 +657,22 @@ fn times<'a, 'b>(words: &'a [&'b str]) -> Result<(&'a [&'b str], RangeInclusive<
     }
 }
 
+fn relative(text: &str, origin: &Name) -> Result<Name, String> {
+    if text == "@" {
+        return Ok(origin.clone());
+    }
+    if text.ends_with('.') || origin.is_root() {
+        return parse(text);
+    }
+    parse(&format!("{text}.{origin}"))
+}
+
+pub fn hexadecimal(hex: &str) -> Result<Vec<u8>, String> {
+    data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(|e| e.to_string())
+}
+
 fn record(words: &[&str], origin: &Name) -> Result<Record, String> {
-    let name = |text: &str| -> Result<Name, String> {
-        if text == "@" {
-            return Ok(origin.clone());
-        }
-        if text.ends_with('.') || origin.is_root() {
-            return parse(text);
-        }
-        parse(&format!("{text}.{origin}"))
-    };
+    let name = |text: &str| relative(text, origin);
     let (owner, rest) = words.split_first().ok_or("no owner")?;
     let (ttl, rest) = match rest {
         [ttl, rest @ ..] if ttl.bytes().all(|b| b.is_ascii_digit()) => (parse(ttl)?, rest),
@@ -409,16 +681,16 @@ fn record(words: &[&str], origin: &Name) -> Result<Record, String> {
     let (rtype, rest) = rest.split_first().ok_or("no type")?;
     let rtype: Rtype = parse(rtype)?;
     let rdata = match (rtype, rest) {
-        (_, ["\\#", hex @ ..]) => {
-            let hex = hex.concat();
-            (0..hex.len() / 2)
-                .map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16))
-                .collect::<Result<Vec<u8>, _>>()
-                .map_err(|e| e.to_string())?
-        }
+        (_, ["\\#", hex @ ..]) => hexadecimal(&hex.concat())?,
+        (Rtype::NSEC, [next, types @ ..]) => sign::nsec(&name(next)?, types)?,
         (Rtype::A | Rtype::AAAA, [text]) => address(parse(text)?).1,
         (Rtype::NS | Rtype::CNAME | Rtype::DNAME | Rtype::PTR, [text]) => name(text)?.wire().to_vec(),
         (Rtype::MX, [preference, text]) => [&parse::<u16>(preference)?.to_be_bytes()[..], name(text)?.wire()].concat(),
+        (Rtype::SRV, [priority, weight, port, text]) => {
+            let numbers = [priority, weight, port].map(|n| parse::<u16>(n).map(u16::to_be_bytes));
+            let [priority, weight, port] = numbers;
+            [&[priority?, weight?, port?].concat()[..], name(text)?.wire()].concat()
+        }
         (Rtype::TXT, [text]) => [&[text.len() as u8][..], text.as_bytes()].concat(),
         (Rtype::SOA, [primary, minimum]) => {
             let numbers = [1u32, 3600, 600, 86_400, parse(minimum)?].map(u32::to_be_bytes).concat();
