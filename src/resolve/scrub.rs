@@ -258,7 +258,11 @@ fn walk(asked: &Question, zone: &Name, sets: &[Rrset], authority: &[Rrset], auth
                 Err(_) => (vec![dname.clone()], Rcode::YXDOMAIN, None),
             }
         } else if let Some(cname) = at_name(Rtype::CNAME) {
-            (vec![cname.clone()], Rcode::NOERROR, Some(cname.target()?))
+            // An alias is one name (RFC 2181 section 10.1): of several the first counts.
+            let mut cname = cname.clone();
+            cname.rdatas.truncate(1);
+            let target = cname.target()?;
+            (vec![cname], Rcode::NOERROR, Some(target))
         } else {
             break;
         };
