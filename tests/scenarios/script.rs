@@ -607,7 +607,7 @@ impl Scenario {
             let is_signature = |r: &Record| r.owner == owner && r.rtype == Rtype::RRSIG && sign::covered(r) == rtype;
             match mend {
                 Mend::Unsigned => zone.records.retain(|r| !is_signature(r)),
-                Mend::Gone => zone.records.retain(|r| !is_signature(r) && !(r.owner == owner && r.rtype == rtype)),
+                Mend::Gone => zone.records.retain(|r| !(is_signature(r) || r.owner == owner && r.rtype == rtype)),
                 Mend::Rdata(rdata) => {
                     zone.records.retain(|r| !(r.owner == owner && r.rtype == rtype));
                     zone.records.push(Record { rdata, ..set[0].clone() });
