@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::judge::Judge;
+use super::lists::{Push, Scene};
 use super::lock::Lock;
 use super::measure::Measured;
 use super::policy::{NewRule, Policy};
@@ -273,12 +274,19 @@ impl Shared {
     fn change(&self, change: impl FnOnce(&Policy) -> Reply) -> Reply {
         let reply = change(&self.policy);
         if !matches!(reply, Reply::Refused { .. }) {
-            for list in self.policy.lists() {
+            for list in self.policy.lists.in_force() {
                 self.clock.raise_floor(list.manifest().created);
             }
             self.enact();
         }
         reply
+    }
+
+    /// What a pushed list is held against.
+    fn scene(&self) -> Scene {
+        let config = self.config();
+        let judge = locked(&self.judge).clone();
+        Scene { now: self.trusted_wall(), judge, protected: settings::protected(&config), limits: settings::impact(&config) }
     }
 
     fn blocks_nothing(&self) -> bool {
@@ -293,7 +301,7 @@ impl Shared {
             let what = "signature times are not checked, AD is never set";
             warnings.push(format!("the clock stands before this release or the last known time: {what}"));
         }
-        warnings.extend(self.policy.warnings());
+        warnings.extend(self.policy.warnings(self.trusted_wall()));
         warnings
     }
 
@@ -350,6 +358,9 @@ impl Shared {
             rules.udp_payload = new.listen.udp_payload_bytes;
             rules.stream_idle = Duration::from_secs(new.listen.tcp_idle_seconds);
         });
+        if old.trust.root_key != new.trust.root_key {
+            self.policy.lists.believe(new.trust.root_key.clone());
+        }
         let new = Arc::new(new);
         *locked(&self.config) = new.clone();
         self.enact();
@@ -395,17 +406,7 @@ impl Shared {
         for (action, label) in [(RuleAction::Allow, "allow"), (RuleAction::Block, "block")] {
             samples.set(&metrics::EXCEPTIONS, &[label], policy.rules(action, self.clock.wall()).len() as f64);
         }
-        for list in policy.lists() {
-            let manifest = list.manifest();
-            let id = [manifest.id.as_str()];
-            samples.set(&metrics::LIST_ENTRIES, &id, list.len() as f64);
-            samples.set(&metrics::LIST_SERIAL, &id, manifest.serial as f64);
-            samples.set(&metrics::LIST_BUILT, &id, manifest.created as f64);
-            samples.set(&metrics::LIST_READ_ERRORS, &id, list.faults() as f64);
-            if let Some(expires) = manifest.expires {
-                samples.set(&metrics::LIST_EXPIRY, &id, expires as f64);
-            }
-        }
+        policy.lists.sample(samples);
     }
 
     fn status(&self) -> Status {
@@ -501,9 +502,14 @@ impl Daemon for Shared {
                 Err(why) => Reply::refused(format!("the reload is refused, the old configuration stays:\n{why}"), ""),
             },
             Request::CacheFlush { name } => self.flush(name.as_deref()),
-            Request::Push { octets } => self.change(|policy| policy.push(octets, body, self.trusted_wall())),
-            Request::Rollback { list, serial } => self.change(|policy| policy.rollback(list, serial)),
-            Request::Versions => self.policy.versions(),
+            Request::Push { octets, signatures, dry_run, force } => {
+                let push = Push { octets, signatures, dry_run, force, peer };
+                self.change(|policy| policy.lists.push(&push, body, &self.scene()))
+            }
+            Request::Rollback { list, serial } => self.change(|policy| policy.lists.rollback(list, serial, peer)),
+            Request::Versions => self.policy.lists.versions(),
+            Request::KeysPush { octets, signature } => self.policy.lists.take_keys(octets, &signature, body, peer),
+            Request::Keys => self.policy.lists.keys(),
             Request::RuleAdd { action, name, subtree, seconds, why } => match name.parse() {
                 Ok(name) => self.change(|policy| policy.add(NewRule { action, name, subtree, seconds, why }, peer, now)),
                 Err(error) => no_name(&name, error),

@@ -1,12 +1,16 @@
 //! The policy as the listeners ask it: a snapshot of the engine with the settings of the answer and the places of the counters.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
 
+use super::locked;
+use crate::blocklist::impact::Recent;
 use crate::config::Action;
 use crate::listen::{Block, Judgement, Policy};
 use crate::policy::{Engine, Verdict, inspect};
 use crate::respond::BlockAnswer;
 use crate::telemetry::{ListSlot, Metrics, label};
+use crate::wire::Name;
 
 /// A policy that judges, whole and unchanging; a change of any rule makes the next one.
 #[derive(Debug)]
@@ -17,12 +21,20 @@ pub(super) struct Judge {
     /// Place among the counters of each list of the engine.
     lists: Vec<ListSlot>,
     same_for_all: bool,
+    /// Names let through lately, for the next list to be held against.
+    recent: Arc<Mutex<Recent>>,
 }
 
 impl Judge {
     pub(super) fn new(engine: Engine, action: &Action, ttl: u32, metrics: &Metrics) -> Judge {
         let lists = engine.parts().lists.iter().map(|list| metrics.list(&list.manifest().id)).collect();
-        Judge { lists, answer: answer(action), ttl, same_for_all: engine.same_for_all_clients(), engine }
+        let (same_for_all, recent) = (engine.same_for_all_clients(), Arc::new(Mutex::new(Recent::new(0))));
+        Judge { lists, answer: answer(action), ttl, same_for_all, engine, recent }
+    }
+
+    /// The same, noting here what it lets through.
+    pub(super) fn noting(self, recent: Arc<Mutex<Recent>>) -> Judge {
+        Judge { recent, ..self }
     }
 
     /// The snapshot, for those who ask in words.
@@ -71,6 +83,11 @@ impl Policy for Judge {
         self.judgement(inspect::targets(&self.engine, question, &own, [target], client, wall, may_wait).0)
     }
 
+    fn let_through(&self, names: &mut dyn Iterator<Item = &Name>, client: IpAddr) {
+        let mut recent = locked(&self.recent);
+        names.for_each(|name| recent.note(name, client));
+    }
+
     fn is_same_for_all(&self) -> bool {
         self.same_for_all
     }
@@ -95,7 +112,6 @@ mod tests {
     use crate::blocklist::{self, Scope};
     use crate::policy::engine::Parts;
     use crate::policy::exception::Exception;
-    use crate::wire::Name;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 

@@ -9,6 +9,7 @@
 mod daemon;
 pub mod holder;
 mod judge;
+mod lists;
 pub mod lock;
 mod measure;
 pub mod notify;
@@ -122,4 +123,16 @@ fn monotonic_usec() -> u64 {
 /// The lock of something that a panic elsewhere leaves whole.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A line of the log: standard error, which systemd keeps.
+fn say(line: &str) {
+    // Nobody may be reading; that is no reason not to go on.
+    let _ = writeln!(std::io::stderr(), "postern: {}", line.replace('\n', "; "));
+}
+
+/// An error with what caused it.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }

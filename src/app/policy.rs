@@ -1,36 +1,31 @@
-//! What decides about names while the daemon runs: the stored lists and the box's own rules, and the judge made from them.
+//! What decides about names while the daemon runs: the lists in force and the box's own rules, and the judge made from them.
 
-use std::io::Read;
 use std::sync::{Arc, Mutex};
 
 use super::judge::Judge;
-use super::{locked, settings};
-use crate::blocklist::store::{Refusal, Store};
-use crate::blocklist::{self, Action, List, Scope};
+use super::lists::Lists;
+use super::{locked, settings, with_causes};
+use crate::blocklist::{Action, Scope};
 use crate::config::Config;
-use crate::control::api::{Blocking, Reply, Rule, RuleAction, Version};
+use crate::control::api::{Blocking, Reply, Rule, RuleAction};
 use crate::control::server::Peer;
 use crate::policy::exception::{Exception, ExceptionError, Off};
 use crate::policy::{Engine, Exceptions, Parts};
 use crate::telemetry::Metrics;
 use crate::wire::Name;
 
-/// Lists and rules. A push may take long to arrive and holds the store alone; nobody else waits for it.
+/// Lists and rules.
 pub(super) struct Policy {
-    store: Mutex<Store>,
+    pub(super) lists: Lists,
     exceptions: Mutex<Exceptions>,
-    /// The store's lists in force.
-    lists: Mutex<Vec<Arc<List>>>,
     /// What was found wrong at the start.
     found: Vec<String>,
 }
 
 impl Policy {
-    pub(super) fn new(store: Store, exceptions: Exceptions) -> Policy {
-        let mut found: Vec<String> = store.warnings().iter().map(|warning| with_causes(warning)).collect();
-        found.extend(exceptions.damaged().map(str::to_owned));
-        let lists = Mutex::new(store.lists());
-        Policy { store: Mutex::new(store), exceptions: Mutex::new(exceptions), lists, found }
+    pub(super) fn new(lists: Lists, exceptions: Exceptions) -> Policy {
+        let found = exceptions.damaged().map(str::to_owned).into_iter().collect();
+        Policy { lists, exceptions: Mutex::new(exceptions), found }
     }
 
     /// The judge with this number, made from what is in force now.
@@ -41,13 +36,9 @@ impl Policy {
             exceptions: exceptions.all().to_vec(),
             off_until: exceptions.off().map_or(0, |off| off.until),
             protected: Arc::new(settings::protected(config)),
-            lists: self.lists(),
+            lists: self.lists.in_force(),
         };
-        Arc::new(Judge::new(Engine::new(parts, generation), &config.block.action, config.block.ttl, metrics))
-    }
-
-    pub(super) fn lists(&self) -> Vec<Arc<List>> {
-        locked(&self.lists).clone()
+        Arc::new(Judge::new(Engine::new(parts, generation), &config.block.action, config.block.ttl, metrics).noting(self.lists.recent()))
     }
 
     /// The box's own rules in force at `now`.
@@ -69,7 +60,7 @@ impl Policy {
         let exceptions = locked(&self.exceptions);
         let off = exceptions.off().filter(|off| off.until > now);
         Blocking {
-            lists: self.lists().iter().map(|list| version(list)).collect(),
+            lists: self.lists.shown(),
             block_rules,
             allow_rules,
             off_until: off.map(|off| off.until),
@@ -77,46 +68,9 @@ impl Policy {
         }
     }
 
-    /// What is wrong with lists and rules, in words.
-    pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings = self.found.clone();
-        for list in self.lists().iter().filter(|list| list.faults() > 0) {
-            warnings.push(format!("list {} has damaged blocks, which block nothing: push it again", list.manifest().id));
-        }
-        warnings
-    }
-
-    /// Takes a list from the peer, and stores it.
-    pub(super) fn push(&self, octets: u64, body: &mut dyn Read, now: Option<u64>) -> Reply {
-        let mut store = locked(&self.store);
-        let result = store.accept(body, octets, now);
-        *locked(&self.lists) = store.lists();
-        activated(result)
-    }
-
-    pub(super) fn rollback(&self, id: Option<String>, serial: Option<u64>) -> Reply {
-        let mut store = locked(&self.store);
-        let id = match (id, &store.lists()[..]) {
-            (Some(id), _) => id,
-            (None, [only]) => only.manifest().id.clone(),
-            (None, []) => return Reply::refused("there is no list", "give one with `postern blocklist push FILE`"),
-            (None, _) => return Reply::refused("there are several lists", "name one with --list"),
-        };
-        let result = store.rollback(&id, serial);
-        *locked(&self.lists) = store.lists();
-        activated(result)
-    }
-
-    pub(super) fn versions(&self) -> Reply {
-        let kept = |version: blocklist::store::Version| {
-            let (names, built) = version.known.unwrap_or_default();
-            let blocklist::store::Version { id, serial, file_bytes, active, .. } = version;
-            Version { list: id, serial, names, octets: file_bytes, built, active }
-        };
-        match locked(&self.store).versions() {
-            Ok(versions) => Reply::Versions(versions.into_iter().map(kept).collect()),
-            Err(error) => Reply::refused(format!("the stored lists cannot be read: {error}"), "look at the state directory"),
-        }
+    /// What is wrong with lists and rules, in words. `now` is `None` while the clock is not believed.
+    pub(super) fn warnings(&self, now: Option<u64>) -> Vec<String> {
+        [self.lists.warnings(now), self.found.clone()].concat()
     }
 
     pub(super) fn add(&self, rule: NewRule, peer: Peer, now: u64) -> Reply {
@@ -197,31 +151,6 @@ fn by(peer: Peer) -> String {
     format!("uid {}", peer.uid)
 }
 
-fn activated(result: Result<Arc<List>, Refusal>) -> Reply {
-    match result {
-        Ok(list) => Reply::Activated(version(&list)),
-        Err(refusal) => Reply::refused(with_causes(&refusal), refusal.remedy()),
-    }
-}
-
 fn refused(error: &ExceptionError) -> Reply {
     Reply::refused(with_causes(error), "")
-}
-
-fn version(list: &List) -> Version {
-    let manifest = list.manifest();
-    Version {
-        list: manifest.id.clone(),
-        serial: manifest.serial,
-        names: list.len(),
-        octets: list.file_bytes(),
-        built: manifest.created,
-        active: true,
-    }
-}
-
-/// An error with what caused it.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
 }

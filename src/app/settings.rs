@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::blocklist::Protected;
+use crate::blocklist::impact::Limits;
 use crate::config::Config;
 use crate::guard::{Acl, Prefix, acl};
 use crate::listen::stream;
@@ -131,6 +132,11 @@ pub(super) fn protected(config: &Config) -> Protected {
     protected
 }
 
+/// What a pushed list may newly block without anybody being asked.
+pub(super) fn impact(config: &Config) -> Limits {
+    Limits { names: config.trust.max_new_names, clients: config.trust.max_new_clients }
+}
+
 /// Who is served; `connected` are the networks of our own interfaces.
 pub(super) fn served(config: &Config, connected: &[Prefix]) -> Acl {
     let connected = connected.iter().filter(|_| config.access.connected);
@@ -159,6 +165,7 @@ mod tests {
         assert_eq!(filled, resolve::Settings { private_addresses, cache_bytes: filled.cache_bytes, ..own });
         assert_eq!(validator(&Config::default()), validate::Settings::default());
         assert_eq!(anchors(&Config::default()), Anchors::builtin());
+        assert_eq!(impact(&Config::default()), Limits::default());
     }
 
     #[test]

@@ -11,11 +11,12 @@ use tokio::runtime::Handle;
 
 use super::daemon::{Parts, Running};
 use super::holder::{self, Kind};
+use super::lists::Lists;
 use super::lock::{Lock, LockError};
 use super::policy::Policy;
 use super::ports::{self, Choice, PortError};
 use super::{Options, measure, place, settings};
-use crate::blocklist::store::{self, Store};
+use crate::blocklist::store;
 use crate::config::{Config, Problems};
 use crate::control;
 use crate::guard::{Cookies, Prefix, RateLimit};
@@ -151,12 +152,12 @@ impl Prepared {
         let saved = std::fs::read_to_string(&clock_file).ok().and_then(|text| text.trim().parse().ok());
         clock.raise_floor(saved.unwrap_or(0));
         let lists = store::Settings { keep: config.block.keep_versions, ..store::Settings::below(&self.state_dir) };
-        let store = Store::open_with(lists, Arc::new(listen::PageCache)).map_err(broken)?;
-        for list in store.lists() {
+        let lists = Lists::open(&self.state_dir, lists, config.trust.root_key.clone()).map_err(broken)?;
+        for list in lists.in_force() {
             clock.raise_floor(list.manifest().created);
         }
         let exceptions = Exceptions::open(&self.state_dir.join(EXCEPTIONS_FILE)).map_err(broken)?;
-        let policy = Policy::new(store, exceptions);
+        let policy = Policy::new(lists, exceptions);
 
         let metrics = Metrics::new();
         let validator =

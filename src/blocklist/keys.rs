@@ -1,14 +1,12 @@
 //! Which keys may sign which lists: a numbered set that an offline root key signs, so that a revocation reaches every box.
 //!
 //! A key is bound to lists and rights. Whether a list may be taken because of its signatures is decided by [`KeySet::admit`]: enough
-//! distinct keys, all known, none revoked, each entitled, all speaking of this file. The box's own key signs what root pushes over the
-//! local socket; it is made on first use and never leaves the box, so that no unsigned list exists inside.
-#![allow(clippy::disallowed_methods, reason = "keys are files")]
+//! distinct keys, all known, none revoked, each entitled, all speaking of this file. Where the set and its root key are kept is in
+//! [`super::keyring`] for the curator and in [`super::trust`] for the box, which has a key of its own besides.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, Cursor};
 use std::path::Path;
 
 use minisign::PublicKey;
@@ -97,13 +95,19 @@ pub enum KeySetError {
     #[error("the root key did not sign this key set")]
     NotByRoot,
     /// The serial is not above the one in force.
-    #[error("key set {serial} is not newer than {highest}")]
+    #[error("key set {serial} is older than {least}, the least that is accepted here")]
     NotNewer {
         /// Its serial.
         serial: u64,
-        /// The highest accepted.
-        highest: u64,
+        /// The least accepted.
+        least: u64,
     },
+    /// This box was told of no root key.
+    #[error("this box knows no root key\nhint: give it one with trust.root_key in its configuration")]
+    NoRoot,
+    /// It cannot be kept.
+    #[error("the key set cannot be kept")]
+    Io(#[from] io::Error),
 }
 
 impl KeySet {
@@ -165,23 +169,23 @@ impl KeySet {
         Ok(())
     }
 
-    /// Takes a new set that came in `file`: signed by `root`, and newer than `highest`.
+    /// Takes a new set: signed by `root`, and not older than `least`.
     ///
     /// # Errors
     /// [`KeySetError`]; the set in force stays.
-    pub fn accept(file: &File, signature: &Signature, root: &str, highest: u64) -> Result<KeySet, KeySetError> {
+    pub fn accept(json: &[u8], signature: &Signature, root: &str, least: u64) -> Result<KeySet, KeySetError> {
+        if json.len() > MAX_KEY_SET {
+            return Err(KeySetError::TooLarge);
+        }
         let root = PublicKey::from_base64(root).map_err(|_| KeySetError::BadKey("root".into()))?;
-        let said = signature.check(&root, file).map_err(|_| KeySetError::NotByRoot)?;
-        let mut json = Vec::new();
-        let mut bounded = io::Read::take(file, MAX_KEY_SET as u64 + 1);
-        io::Seek::rewind(&mut &*file).and_then(|()| io::Read::read_to_end(&mut bounded, &mut json)).map_err(serde_json::Error::io)?;
-        let set = KeySet::read(&json)?;
+        let said = signature.check(&root, Cursor::new(json)).map_err(|_| KeySetError::NotByRoot)?;
+        let set = KeySet::read(json)?;
         // The comment says what was signed, so that a signed list never passes for a key set.
         if said != set.comment() {
             return Err(KeySetError::NotByRoot);
         }
-        if set.serial <= highest {
-            return Err(KeySetError::NotNewer { serial: set.serial, highest });
+        if set.serial < least {
+            return Err(KeySetError::NotNewer { serial: set.serial, least });
         }
         Ok(set)
     }
@@ -195,45 +199,106 @@ impl KeySet {
         self.keys.iter().filter_map(|k| Some((k, k.parsed()?))).find(|(_, public)| key_id(public.keynum()) == id)
     }
 
-    /// Whether `list`, in `file`, may be taken with these signatures; `in_force` is the version it would replace. Gives the keys.
+    /// Whether a key of this set, revoked or not, is bound to the list: then nobody else may sign it.
+    pub fn speaks_of(&self, list: &str) -> bool {
+        self.keys.iter().any(|key| key.lists.iter().any(|l| l == list))
+    }
+
+    /// What can be said of the signatures before the file has come: each by its key, none revoked, enough of them. Gives what they say.
     ///
     /// # Errors
-    /// The reason why not, the gravest first: a signature that does not fit, a revoked key, rights, number.
-    pub fn admit(&self, list: &List, file: &File, signatures: &[Signature], in_force: Option<&List>) -> Result<Vec<String>, Refusal> {
+    /// The reason why not, the gravest first.
+    pub fn foresee(&self, signatures: &[Signature]) -> Result<Vec<Word>, Refusal> {
         if signatures.is_empty() {
             return Err(Refusal::Unsigned);
         }
-        let of_file = Comment::of(list, file)?;
-        let (mut signers, mut unknown) = (BTreeSet::new(), None);
-        for signature in signatures.iter().take(MAX_SIGNATURES) {
+        let (mut words, mut unknown): (Vec<Word>, _) = (Vec::new(), None);
+        for (place, signature) in signatures.iter().take(MAX_SIGNATURES).enumerate() {
             let id = signature.key().to_owned();
             let Some((key, public)) = self.key(&id) else {
                 unknown = Some(id);
                 continue;
             };
-            let said = signature.check(&public, file)?;
+            let said = signature.said(&public)?;
             if key.revoked.is_some() {
                 return Err(Refusal::RevokedKey { key: id });
             }
             let said: Comment = said.parse().map_err(|_| Refusal::OtherFile { what: "kind of file" })?;
+            if !words.iter().any(|w| w.key == id) {
+                words.push(Word { place, key: id, said });
+            }
+        }
+        match unknown {
+            Some(key) if words.is_empty() => Err(Refusal::UnknownKey { key }),
+            _ if words.len() < self.needed => Err(Refusal::TooFewSignatures { have: words.len(), needed: self.needed }),
+            _ => Ok(words),
+        }
+    }
+
+    /// Whether `list`, in `file` with this digest, may be taken with these signatures; `in_force` is the version it would replace. Gives
+    /// the places of the signatures that count.
+    ///
+    /// # Errors
+    /// As [`KeySet::foresee`], then: the signature is for another file, does not fit this one, the key lacks the right.
+    pub fn admit(
+        &self,
+        list: &List,
+        file: &File,
+        sha256: [u8; 32],
+        signatures: &[Signature],
+        in_force: Option<&List>,
+    ) -> Result<Vec<usize>, Refusal> {
+        let of_file = Comment::with(list, sha256);
+        let words = self.foresee(signatures)?;
+        for Word { place, key: id, said } in &words {
             if let Some(what) = said.difference(&of_file) {
                 return Err(Refusal::OtherFile { what });
             }
-            key.entitled(&id, list)?;
+            let (key, public) = self.key(id).expect("invariant: only known keys have a word");
+            signatures[*place].check(&public, file)?;
+            key.entitled(id, list)?;
             if let (Some(allowed), Some(old)) = (key.largest_change_percent, in_force) {
                 let percent = super::diff::percent(old, list)?;
                 if percent > allowed {
-                    return Err(Refusal::TooMuchChange { key: id, percent, allowed });
+                    return Err(Refusal::TooMuchChange { key: id.clone(), percent, allowed });
                 }
             }
-            signers.insert(id);
         }
-        match unknown {
-            Some(key) if signers.is_empty() => Err(Refusal::UnknownKey { key }),
-            _ if signers.len() < self.needed => Err(Refusal::TooFewSignatures { have: signers.len(), needed: self.needed }),
-            _ => Ok(signers.into_iter().collect()),
+        Ok(words.into_iter().map(|word| word.place).collect())
+    }
+
+    /// Whether the signatures that were kept with a list still fit it. A key that was revoked since still proves that this is the file
+    /// that was taken; what to do about it is for a person to say.
+    ///
+    /// # Errors
+    /// The first that does not fit; [`Refusal::UnknownKey`] where no key is known.
+    pub fn still_fits(&self, list: &List, file: &File, sha256: [u8; 32], signatures: &[Signature]) -> Result<(), Refusal> {
+        let of_file = Comment::with(list, sha256).to_string();
+        let mut known = 0;
+        for signature in signatures {
+            let Some((_, public)) = self.key(signature.key()) else { continue };
+            if signature.check(&public, file)? != of_file {
+                return Err(Refusal::BadSignature { key: signature.key().to_owned() });
+            }
+            known += 1;
+        }
+        match signatures.first() {
+            None => Err(Refusal::Unsigned),
+            Some(first) if known == 0 => Err(Refusal::UnknownKey { key: first.key().to_owned() }),
+            Some(_) => Ok(()),
         }
     }
+}
+
+/// What a key of the set said about a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// Which of the signatures it was.
+    place: usize,
+    /// Id of the key.
+    pub key: String,
+    /// What it said.
+    pub said: Comment,
 }
 
 impl Key {
@@ -260,22 +325,15 @@ impl Key {
     }
 }
 
-/// The box's own key in `path`, made (mode 0600) where there is none.
+/// The box's own key in `path`, made where there is none.
 ///
 /// # Errors
 /// Where the file can be neither read nor made. A file that is there and is no key is an error, not a reason to make another.
 pub fn box_key(path: &Path) -> Result<Signer, SignerError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => return Signer::read(&text, None),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error.into()),
+    match Signer::open(path, None) {
+        Err(SignerError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Signer::create(path),
+        opened => opened,
     }
-    let signer = Signer::generate()?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(signer.to_text()?.as_bytes())?;
-    file.sync_all()?;
-    super::durable::sync_directory(path)?;
-    Ok(signer)
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ pub mod format;
 pub mod impact;
 pub mod key;
 #[cfg(feature = "server")]
+pub mod keyring;
+#[cfg(feature = "server")]
 pub mod keys;
 pub mod parse;
 pub mod protected;
@@ -21,6 +23,8 @@ pub mod refusal;
 #[cfg(feature = "server")]
 pub mod signature;
 pub mod store;
+#[cfg(feature = "server")]
+pub mod trust;
 
 mod block;
 mod details;

@@ -4,7 +4,7 @@
 use std::io;
 
 use super::file::OpenError;
-use super::format::MAX_FILE;
+use super::format::{HeaderError, MAX_FILE};
 use super::store::MAX_LISTS;
 
 /// Why a list is not taken.
@@ -13,6 +13,16 @@ pub enum Refusal {
     /// The serial is not above the highest ever accepted.
     #[error("list {id} serial {serial} is not newer than {highest}, the highest accepted here")]
     NotNewer {
+        /// The list.
+        id: String,
+        /// Its serial.
+        serial: u64,
+        /// The highest accepted.
+        highest: u64,
+    },
+    /// So far above the highest that few serials would be left.
+    #[error("list {id} serial {serial} is too far above {highest}, the highest accepted here")]
+    TooFarAhead {
         /// The list.
         id: String,
         /// Its serial.
@@ -51,11 +61,8 @@ pub enum Refusal {
         id: String,
     },
     /// Longer than any list may be.
-    #[error("{length} octets are more than a list may have ({MAX_FILE})")]
-    TooLarge {
-        /// Stated or found.
-        length: u64,
-    },
+    #[error("it has more octets than a list may have ({MAX_FILE})")]
+    TooLarge,
     /// Fewer octets came than were announced.
     #[error("the list ended after {found} of {stated} octets")]
     CutShort {
@@ -153,6 +160,12 @@ pub enum Refusal {
         /// Some of the names.
         examples: String,
     },
+    /// The box cannot sign with its own key.
+    #[error("the key of this box cannot be used: {why}")]
+    OwnKey {
+        /// Why.
+        why: String,
+    },
     /// The disk is full.
     #[error("the disk is full")]
     DiskFull,
@@ -174,11 +187,12 @@ impl Refusal {
     pub fn label(&self) -> &'static str {
         match self {
             Refusal::NotNewer { .. } => "not_newer",
+            Refusal::TooFarAhead { .. } => "too_far_ahead",
             Refusal::RolledBack { .. } => "rolled_back",
             Refusal::NotYetValid { .. } => "not_yet_valid",
             Refusal::Expired { .. } => "expired",
             Refusal::ClockUntrusted { .. } => "clock_untrusted",
-            Refusal::TooLarge { .. } => "too_large",
+            Refusal::TooLarge => "too_large",
             Refusal::CutShort { .. } => "cut_short",
             Refusal::WrongFormat { .. } => "wrong_format",
             Refusal::Unsound(_) => "unsound",
@@ -194,6 +208,7 @@ impl Refusal {
             Refusal::TooMuchChange { .. } => "too_much_change",
             Refusal::ProtectedName { .. } => "protected_name",
             Refusal::Impact { .. } => "impact",
+            Refusal::OwnKey { .. } => "own_key",
             Refusal::DiskFull => "disk_full",
             Refusal::Io(_) => "io",
             Refusal::NoSuchVersion { .. } => "no_such_version",
@@ -206,13 +221,14 @@ impl Refusal {
             Refusal::NotNewer { .. } => {
                 "build the list with a higher --serial; to go back to a kept version use `postern blocklist rollback`"
             }
+            Refusal::TooFarAhead { .. } => "build the list with a smaller --serial; seconds since 1970 and dates do",
             Refusal::RolledBack { .. } => {
                 "push a version with a higher serial, or lift the rollback with `postern blocklist rollback --serial`"
             }
             Refusal::NotYetValid { .. } => "push it again then, or check the clock",
             Refusal::Expired { .. } => "get a newer version from whoever publishes the list, or check the clock",
             Refusal::ClockUntrusted { .. } => "wait for the clock to be set, or set it",
-            Refusal::TooLarge { .. } => "split the list",
+            Refusal::TooLarge => "split the list",
             Refusal::CutShort { .. } => "push it again",
             Refusal::WrongFormat { .. } => "update postern on this box, or build the list with an older one",
             Refusal::Unsound(_) => "build the list again with `postern blocklist build`, or fetch it again",
@@ -228,6 +244,9 @@ impl Refusal {
             Refusal::TooMuchChange { .. } => "look at the differences; sign with a key that may change more",
             Refusal::ProtectedName { .. } => "build the list again without them, or accept each with --accept when building",
             Refusal::Impact { .. } => "look at the names; push with --force and a reason if they are to be blocked",
+            Refusal::OwnKey { .. } => {
+                "put box.key back from a backup of the state directory, or remove it: lists signed by it must be pushed again then"
+            }
             Refusal::DiskFull => "free some space in the state directory",
             Refusal::Io(_) => "look at the state directory and the system log",
             Refusal::NoSuchVersion { .. } => "see `postern blocklist versions`",
@@ -244,11 +263,23 @@ impl From<io::Error> for Refusal {
     }
 }
 
+#[cfg(feature = "server")]
+impl From<super::signature::SignerError> for Refusal {
+    fn from(error: super::signature::SignerError) -> Refusal {
+        match error {
+            super::signature::SignerError::Io(error) => Refusal::from(error),
+            other => Refusal::OwnKey { why: other.to_string() },
+        }
+    }
+}
+
 impl From<OpenError> for Refusal {
     fn from(error: OpenError) -> Refusal {
         match error {
             OpenError::Io(error) => Refusal::from(error),
-            OpenError::Header(super::format::HeaderError::TooNew { needed }) => Refusal::WrongFormat { needed },
+            OpenError::Header(HeaderError::TooNew { needed }) => Refusal::WrongFormat { needed },
+            OpenError::Header(HeaderError::WrongLength { stated, found }) if found < stated => Refusal::CutShort { stated, found },
+            OpenError::Header(HeaderError::TooLarge) => Refusal::TooLarge,
             error => Refusal::Unsound(error),
         }
     }

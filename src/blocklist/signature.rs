@@ -3,18 +3,21 @@
 //! What a signature says is in its trusted comment, which it covers: which list, which serial, until when, which format, how long,
 //! which digest. So a signature for one file never passes for another, and a person can read what was signed. Which keys count is for
 //! [`super::keys`] to say.
+#![allow(clippy::disallowed_methods, reason = "keys and signatures are files")]
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use minisign::{KeyPair, PublicKey, SecretKey, SecretKeyBox, SignatureBox};
 use ring::digest::{Context, SHA256};
+use ring::signature::{ED25519, UnparsedPublicKey};
 
 use super::file::List;
-use super::format;
 use super::refusal::Refusal;
 
 /// Longest signature file, in octets. They have about 350.
@@ -46,9 +49,14 @@ impl Comment {
     /// # Errors
     /// What the file system says.
     pub fn of(list: &List, file: &File) -> io::Result<Comment> {
+        Ok(Comment::with(list, sha256(file)?))
+    }
+
+    /// As [`Comment::of`], for a file whose digest is known.
+    pub fn with(list: &List, sha256: [u8; 32]) -> Comment {
         let manifest = list.manifest();
         let (id, serial, expires) = (manifest.id.clone(), manifest.serial, manifest.expires);
-        Ok(Comment { id, serial, expires, format: list.format(), length: list.file_bytes(), sha256: sha256(file)? })
+        Comment { id, serial, expires, format: list.format(), length: list.file_bytes(), sha256 }
     }
 
     /// What differs from `other`, if anything.
@@ -95,7 +103,8 @@ impl FromStr for Comment {
         let format = word("format=")?.parse().map_err(|_| NoComment)?;
         let length = word("length=")?.parse().map_err(|_| NoComment)?;
         let sha256 = HEXLOWER.decode(word("sha256=")?.as_bytes()).ok().and_then(|d| d.try_into().ok()).ok_or(NoComment)?;
-        if words.next().is_some() || format == 0 || format > format::VERSION {
+        // A later format may well have been written for readers of this one; the header of the file says whether it was.
+        if words.next().is_some() || format == 0 {
             return Err(NoComment);
         }
         Ok(Comment { id, serial, expires, format, length, sha256 })
@@ -117,6 +126,11 @@ pub(super) fn sha256(mut file: &File) -> io::Result<[u8; 32]> {
 /// Id of a key as minisign prints it: sixteen hexadecimal digits.
 pub fn key_id(key: &[u8]) -> String {
     key.iter().rev().map(|octet| format!("{octet:02X}")).collect()
+}
+
+/// A public key as `minisign -P` takes it, with its id; `None` where the text is none.
+pub fn public_key(text: &str) -> Option<String> {
+    PublicKey::from_base64(text).ok().map(|key| key_id(key.keynum()))
 }
 
 /// A signature as it came, with the id of the key that it claims.
@@ -160,11 +174,29 @@ impl Signature {
         &self.text
     }
 
+    /// The trusted comment, checked by the signature over it alone: what `key` said can be believed before the file has come.
+    ///
+    /// # Errors
+    /// [`Refusal::BadSignature`].
+    pub fn said(&self, key: &PublicKey) -> Result<String, Refusal> {
+        let said = || {
+            let mut lines = self.text.lines().skip(1);
+            let signature = BASE64.decode(lines.next()?.trim().as_bytes()).ok()?;
+            let comment = lines.next()?.strip_prefix("trusted comment: ")?.trim();
+            let over_both = BASE64.decode(lines.next()?.trim().as_bytes()).ok()?;
+            // Both files begin with two octets of algorithm and eight of key id; minisign signs the signature with the comment.
+            let (public, signed) = (key.to_bytes(), [signature.get(10..74)?, comment.as_bytes()].concat());
+            UnparsedPublicKey::new(&ED25519, public.get(10..42)?).verify(&signed, &over_both).ok()?;
+            Some(comment.to_owned())
+        };
+        said().ok_or_else(|| Refusal::BadSignature { key: self.key.clone() })
+    }
+
     /// Checks the signature over `file` by `key`, and gives the trusted comment, which it covers.
     ///
     /// # Errors
     /// [`Refusal::BadSignature`], or what the file system says.
-    pub fn check(&self, key: &PublicKey, mut file: &File) -> Result<String, Refusal> {
+    pub fn check<F: Read + Seek>(&self, key: &PublicKey, mut file: F) -> Result<String, Refusal> {
         let bad = || Refusal::BadSignature { key: self.key.clone() };
         file.rewind()?;
         minisign::verify(key, &self.parsed, file, true, false, false).map_err(|_| bad())?;
@@ -187,6 +219,9 @@ pub enum SignerError {
     /// No minisign key, or a wrong password.
     #[error("the key cannot be used: {0}")]
     Key(String),
+    /// Others than its owner may read or change the file.
+    #[error("{} may be read by others than its owner\nhint: chmod 600 it; if others had a chance to read it, revoke the key", .0.display())]
+    Loose(PathBuf),
 }
 
 impl From<minisign::PError> for SignerError {
@@ -209,6 +244,33 @@ impl Signer {
     pub fn generate() -> Result<Signer, SignerError> {
         let KeyPair { pk: public, sk: secret } = KeyPair::generate_unencrypted_keypair()?;
         Ok(Signer { public, secret })
+    }
+
+    /// A new key in a new file that its owner alone can read.
+    ///
+    /// # Errors
+    /// Where the file is there already, or cannot be written.
+    pub fn create(path: &Path) -> Result<Signer, SignerError> {
+        let signer = Signer::generate()?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        file.write_all(signer.to_text()?.as_bytes())?;
+        file.sync_all()?;
+        super::durable::sync_directory(path)?;
+        Ok(signer)
+    }
+
+    /// Reads the key in a file that its owner alone can read.
+    ///
+    /// # Errors
+    /// [`SignerError`].
+    pub fn open(path: &Path, password: Option<&str>) -> Result<Signer, SignerError> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            return Err(SignerError::Loose(path.to_owned()));
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text)?;
+        Signer::read(&text, password)
     }
 
     /// Reads a secret key as minisign keeps it; `password` opens one that is locked. No password is ever asked for here.
@@ -237,9 +299,22 @@ impl Signer {
         key_id(self.public.keynum())
     }
 
+    /// The public half.
+    pub(super) fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
     /// The public half as `minisign -P` takes it.
     pub fn public(&self) -> String {
         self.public.to_base64()
+    }
+
+    /// The public half as a file that `minisign -p` takes.
+    ///
+    /// # Errors
+    /// [`SignerError::Key`].
+    pub fn public_file(&self) -> Result<String, SignerError> {
+        Ok(self.public.to_box()?.into_string())
     }
 
     /// Signs a list file.
@@ -255,7 +330,7 @@ impl Signer {
     ///
     /// # Errors
     /// What the file system says.
-    pub fn sign_with(&self, mut file: &File, comment: &str) -> Result<Signature, SignerError> {
+    pub fn sign_with<F: Read + Seek>(&self, mut file: F, comment: &str) -> Result<Signature, SignerError> {
         file.rewind()?;
         let untrusted = format!("signature by key {}", self.key());
         let signed = minisign::sign(Some(&self.public), &self.secret, file, Some(comment), Some(&untrusted))?;
@@ -277,7 +352,7 @@ mod tests {
         let other = Comment { expires: None, ..comment.clone() };
         assert_eq!(other.to_string().parse(), Ok(other.clone()));
         assert_eq!(comment.difference(&other), Some("expiry"));
-        for bad in ["", "postern-list id=scam", &format!("{comment} more=1"), &comment.to_string().replace("format=1", "format=2")] {
+        for bad in ["", "postern-list id=scam", &format!("{comment} more=1"), &comment.to_string().replace("format=1", "format=0")] {
             assert_eq!(bad.parse::<Comment>(), Err(NoComment), "{bad}");
         }
     }
@@ -296,6 +371,11 @@ mod tests {
         let changed = signature.text().replace("serial=1", "serial=2");
         assert_eq!(Signature::read(&changed).unwrap().check(&signer.public, &fa).unwrap_err().label(), "bad_signature");
         assert_eq!(b.len(), 1);
+        assert_eq!(signature.said(&signer.public).unwrap(), Comment::of(&a, &fa).unwrap().to_string());
+        assert!(
+            Signature::read(&changed).unwrap().said(&signer.public).is_err()
+                && signature.said(&Signer::generate().unwrap().public).is_err()
+        );
         let again = Signer::read(&signer.to_text().unwrap(), None).unwrap();
         assert_eq!(again.public(), signer.public());
     }

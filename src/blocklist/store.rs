@@ -14,14 +14,16 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use ring::digest::{Context, SHA256};
 
 use super::build::is_id;
 use super::durable::{self, UNFINISHED};
 use super::file::{BlockReader, HOT_BYTES, List, Manifest, OpenError, Waiting};
-use super::format::MAX_FILE;
+use super::format::{BLOCK, Header, MAX_FILE};
 pub use super::refusal::Refusal;
 
 /// Versions kept of each list, unless told otherwise.
@@ -30,6 +32,12 @@ pub const KEEP: usize = 5;
 pub const MAX_LISTS: usize = 16;
 /// Largest serial: ten digits fewer than what would need care when written.
 pub const MAX_SERIAL: u64 = 9_999_999_999_999_999;
+
+/// Furthest that a serial may be above the highest accepted: room for dates of twelve digits, while a thief with a key cannot use up all
+/// serials at once and leave none for the list that mends what he did.
+pub const MAX_STEP: u64 = 1_000_000_000_000;
+/// Most octets read of a signature file; one has about 350.
+const SIGNATURE_OCTETS: u64 = 4096;
 
 /// Settings of the store.
 #[derive(Debug, Clone)]
@@ -58,6 +66,8 @@ pub struct Arriving<'a> {
     pub list: &'a List,
     /// Its file.
     pub file: &'a File,
+    /// SHA-256 of the file, made while it came in.
+    pub sha256: [u8; 32],
     /// The version in force that it would replace.
     pub in_force: Option<&'a Arc<List>>,
 }
@@ -74,11 +84,14 @@ pub struct Kept {
 /// Decides whether a list may be taken by what is not in the file itself: signatures, impact. Gives the signatures to keep with it.
 pub type Gate<'a> = &'a mut dyn FnMut(&Arriving<'_>) -> Result<Vec<Kept>, Refusal>;
 
+/// Decides by the signatures beside a kept version whether it is what was taken. Gives signatures to write beside one that has none.
+pub type Witness<'a> = &'a mut dyn FnMut(&List, &File, &[Kept]) -> Result<Vec<Kept>, Refusal>;
+
 /// Something found wrong at start that did not stop it.
 #[derive(Debug, thiserror::Error)]
 pub enum Warning {
     /// A version cannot be used; another serves if there is one.
-    #[error("list {id} serial {serial} is damaged{}", served.map_or_else(|| ": NOTHING of this list is blocked".to_owned(), |s| format!(", serial {s} serves")))]
+    #[error("list {id} serial {serial} {}{}", if matches!(error, Refusal::Unsound(_) | Refusal::CutShort { .. }) { "is damaged" } else { "is not trusted" }, served.map_or_else(|| ": NOTHING of this list is blocked".to_owned(), |s| format!(", serial {s} serves")))]
     Damaged {
         /// The list.
         id: String,
@@ -88,7 +101,7 @@ pub enum Warning {
         served: Option<u64>,
         /// What is wrong with it.
         #[source]
-        error: OpenError,
+        error: Refusal,
     },
     /// The file with the highest serials cannot be read or written; those of the versions at hand count.
     #[error("the file of highest serials cannot be read or written: {0}")]
@@ -155,6 +168,14 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_with(settings: Settings, reader: Arc<dyn BlockReader>) -> io::Result<Store> {
+        Store::open_before(settings, reader, &mut |_, _, _| Ok(Vec::new()))
+    }
+
+    /// As [`Store::open_with`], for versions that `witness` must know again.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_before(settings: Settings, reader: Arc<dyn BlockReader>, witness: Witness<'_>) -> io::Result<Store> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.directory)?;
         let mut store = Store { settings, reader, lists: BTreeMap::new(), highest: BTreeMap::new(), warnings: Vec::new() };
         match fs::read(&store.settings.serials) {
@@ -178,7 +199,7 @@ impl Store {
         ids.sort();
         ids.truncate(MAX_LISTS);
         let noted = store.highest.clone();
-        ids.iter().try_for_each(|id| store.start(id))?;
+        ids.iter().try_for_each(|id| store.start(id, witness))?;
         // A push that counted, but whose serial was not noted before the power went.
         if store.highest != noted
             && let Err(error) = store.note_serials()
@@ -189,7 +210,7 @@ impl Store {
     }
 
     /// Sweeps up after a crash and opens the version in force of one list, or the newest sound one.
-    fn start(&mut self, id: &str) -> io::Result<()> {
+    fn start(&mut self, id: &str, witness: Witness<'_>) -> io::Result<()> {
         let directory = self.settings.directory.join(id);
         let current = fs::read_to_string(directory.join("current")).ok().and_then(|text| text.trim().parse::<u64>().ok());
         for entry in fs::read_dir(&directory)? {
@@ -214,7 +235,7 @@ impl Store {
         serials.sort_unstable_by_key(|&s| (Some(s) != current, std::cmp::Reverse(s)));
         let (mut damaged, mut served) = (Vec::new(), None);
         for serial in serials {
-            match self.load(&version_path(&directory, serial)) {
+            match self.load(&directory, serial, witness) {
                 Ok(list) => {
                     self.lists.insert(id.to_owned(), Arc::new(list));
                     served = Some(serial);
@@ -228,9 +249,12 @@ impl Store {
         Ok(())
     }
 
-    fn load(&self, path: &Path) -> Result<List, OpenError> {
-        let list = List::open_file(File::open(path)?, self.reader.clone(), self.settings.hot_bytes)?;
+    fn load(&self, directory: &Path, serial: u64, witness: Witness<'_>) -> Result<List, Refusal> {
+        let path = version_path(directory, serial);
+        let list = List::open_file(File::open(&path)?, self.reader.clone(), self.settings.hot_bytes)?;
         list.verify()?;
+        let added = witness(&list, &File::open(&path)?, &signatures(directory, serial)?)?;
+        write_signatures(directory, serial, &added)?;
         Ok(list)
     }
 
@@ -276,6 +300,17 @@ impl Store {
         result
     }
 
+    /// Judges a list as [`Store::accept_through`] does, and forgets it.
+    ///
+    /// # Errors
+    /// As [`Store::accept_through`].
+    pub fn judge(&mut self, input: &mut dyn Read, length: u64, now: Option<u64>, gate: Gate<'_>) -> Result<Manifest, Refusal> {
+        let arriving = self.settings.directory.join(format!("arriving{UNFINISHED}"));
+        let result = self.receive(&arriving, input, length, now, gate, &mut |_| Ok(()));
+        let _ = fs::remove_file(&arriving);
+        Ok(result?.0.manifest().clone())
+    }
+
     fn take(
         &mut self,
         arriving: &Path,
@@ -285,21 +320,7 @@ impl Store {
         gate: Gate<'_>,
         drill: Drill<'_>,
     ) -> Result<Arc<List>, Refusal> {
-        if length > MAX_FILE {
-            return Err(Refusal::TooLarge { length });
-        }
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(arriving)?;
-        drill(Step::Created)?;
-        let found = io::copy(&mut input.take(length), &mut file)?;
-        if found != length {
-            return Err(Refusal::CutShort { stated: length, found });
-        }
-        file.flush()?;
-        drill(Step::Written)?;
-        let list = List::open_file(file, self.reader.clone(), self.settings.hot_bytes)?;
-        self.entitled(list.manifest(), now)?;
-        list.verify()?;
-        let signatures = gate(&Arriving { list: &list, file: &File::open(arriving)?, in_force: self.lists.get(&list.manifest().id) })?;
+        let (list, signatures) = self.receive(arriving, input, length, now, gate, drill)?;
         drill(Step::Verified)?;
         let (id, serial) = (list.manifest().id.clone(), list.manifest().serial);
         let directory = self.settings.directory.join(&id);
@@ -307,9 +328,7 @@ impl Store {
         File::open(arriving)?.sync_all()?;
         // A push of the same serial that died may have left signatures.
         remove_version(&directory, serial)?;
-        for Kept { key, text } in signatures.iter().filter(|s| is_id(&s.key)) {
-            durable::replace(&directory.join(format!("{serial:016}.{key}.minisig")), text.as_bytes())?;
-        }
+        write_signatures(&directory, serial, &signatures)?;
         fs::rename(arriving, version_path(&directory, serial))?;
         durable::sync_directory(&version_path(&directory, serial))?;
         durable::sync_directory(&directory)?;
@@ -320,6 +339,31 @@ impl Store {
         Ok(list)
     }
 
+    /// Everything that is done before the first thing changes that anybody would find.
+    fn receive(
+        &self,
+        arriving: &Path,
+        input: &mut dyn Read,
+        length: u64,
+        now: Option<u64>,
+        gate: Gate<'_>,
+        drill: Drill<'_>,
+    ) -> Result<(List, Vec<Kept>), Refusal> {
+        if length > MAX_FILE {
+            return Err(Refusal::TooLarge);
+        }
+        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(arriving)?;
+        drill(Step::Created)?;
+        let sha256 = receive(input, length, &mut file)?;
+        drill(Step::Written)?;
+        let list = List::open_file(file, self.reader.clone(), self.settings.hot_bytes)?;
+        self.entitled(list.manifest(), now)?;
+        list.verify()?;
+        let in_force = self.lists.get(&list.manifest().id);
+        let signatures = gate(&Arriving { list: &list, file: &File::open(arriving)?, sha256, in_force })?;
+        Ok((list, signatures))
+    }
+
     /// Whether a list with this manifest may be taken at all.
     fn entitled(&self, manifest: &Manifest, now: Option<u64>) -> Result<(), Refusal> {
         let (id, serial) = (manifest.id.clone(), manifest.serial);
@@ -327,6 +371,9 @@ impl Store {
             return Err(Refusal::BadIdentity { id, serial });
         }
         let highest = self.highest(&id);
+        if serial > highest.saturating_add(MAX_STEP) {
+            return Err(Refusal::TooFarAhead { id, serial, highest });
+        }
         if serial <= highest && (highest > 0 || self.lists.contains_key(&id)) {
             if serial == highest && self.lists.get(&id).is_some_and(|l| l.manifest().serial < serial) {
                 return Err(Refusal::RolledBack { id, serial });
@@ -367,10 +414,18 @@ impl Store {
     /// # Errors
     /// Where there is none, or it is damaged; nothing has changed then.
     pub fn rollback(&mut self, id: &str, serial: Option<u64>) -> Result<Arc<List>, Refusal> {
-        self.go_back(id, serial, &mut |_| Ok(()))
+        self.rollback_before(id, serial, &mut |_, _, _| Ok(Vec::new()))
     }
 
-    fn go_back(&mut self, id: &str, serial: Option<u64>, drill: Drill<'_>) -> Result<Arc<List>, Refusal> {
+    /// As [`Store::rollback`], to a version that `witness` must know again.
+    ///
+    /// # Errors
+    /// As [`Store::rollback`], and what `witness` gives.
+    pub fn rollback_before(&mut self, id: &str, serial: Option<u64>, witness: Witness<'_>) -> Result<Arc<List>, Refusal> {
+        self.go_back(id, serial, witness, &mut |_| Ok(()))
+    }
+
+    fn go_back(&mut self, id: &str, serial: Option<u64>, witness: Witness<'_>, drill: Drill<'_>) -> Result<Arc<List>, Refusal> {
         let missing = || Refusal::NoSuchVersion { id: id.to_owned(), serial };
         let current = self.lists.get(id).map_or(u64::MAX, |l| l.manifest().serial);
         let directory = self.settings.directory.join(id);
@@ -383,8 +438,14 @@ impl Store {
             None => kept.into_iter().filter(|&s| s < current).max(),
         };
         let target = target.ok_or_else(missing)?;
-        let list = self.load(&version_path(&directory, target))?;
+        let list = self.load(&directory, target, witness)?;
         self.put_in_force(id, target, list, drill)
+    }
+
+    /// Ids of the keys that signed the version in force, as far as can be read.
+    pub fn signers(&self, id: &str) -> Vec<String> {
+        let serial = self.lists.get(id).map(|list| list.manifest().serial);
+        serial.and_then(|serial| signers(&self.settings.directory.join(id), serial).ok()).unwrap_or_default()
     }
 
     /// All kept versions, newest first within a list.
@@ -428,12 +489,56 @@ fn version_path(directory: &Path, serial: u64) -> PathBuf {
 /// Removes a version with its signatures; the list goes last, so that none is ever without the signatures it came with.
 fn remove_version(directory: &Path, serial: u64) -> io::Result<()> {
     for key in signers(directory, serial)? {
-        fs::remove_file(directory.join(format!("{serial:016}.{key}.minisig")))?;
+        fs::remove_file(signature_path(directory, serial, &key))?;
     }
     match fs::remove_file(version_path(directory, serial)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Receives a file of `length` octets and gives its SHA-256. What its first block shows to be no list is refused before the rest comes.
+fn receive(input: &mut dyn Read, length: u64, file: &mut File) -> Result<[u8; 32], Refusal> {
+    let (mut context, mut buffer, mut found) = (Context::new(&SHA256), vec![0; 64 * 1024], 0);
+    while found < length {
+        // The first block alone, then as much as comes.
+        let room = if found < BLOCK as u64 { BLOCK - found as usize } else { buffer.len() }.min((length - found) as usize);
+        let octets = match input.read(&mut buffer[..room]) {
+            Ok(0) => return Err(Refusal::CutShort { stated: length, found }),
+            Ok(octets) => octets,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // A peer that fell silent or broke off; our own disk is asked below.
+            Err(_) => return Err(Refusal::CutShort { stated: length, found }),
+        };
+        file.write_all(&buffer[..octets])?;
+        context.update(&buffer[..octets]);
+        found += octets as u64;
+        if found == BLOCK as u64 {
+            let mut block = [0; BLOCK];
+            file.read_exact_at(&mut block, 0)?;
+            Header::read(&block, length).map_err(OpenError::from)?;
+        }
+    }
+    Ok(context.finish().as_ref().try_into().expect("invariant: SHA-256 has 32 octets"))
+}
+
+fn signature_path(directory: &Path, serial: u64, key: &str) -> PathBuf {
+    directory.join(format!("{serial:016}.{key}.minisig"))
+}
+
+fn write_signatures(directory: &Path, serial: u64, signatures: &[Kept]) -> io::Result<()> {
+    let mut usable = signatures.iter().filter(|s| is_id(&s.key));
+    usable.try_for_each(|s| durable::replace(&signature_path(directory, serial, &s.key), s.text.as_bytes()))
+}
+
+/// The signatures beside a version.
+fn signatures(directory: &Path, serial: u64) -> io::Result<Vec<Kept>> {
+    let read = |key: String| {
+        let mut text = String::new();
+        File::open(signature_path(directory, serial, &key))?.take(SIGNATURE_OCTETS).read_to_string(&mut text)?;
+        Ok(Kept { key, text })
+    };
+    signers(directory, serial)?.into_iter().map(read).collect()
 }
 
 /// Ids of the keys whose signatures lie beside a version, in order.

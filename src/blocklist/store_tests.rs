@@ -51,6 +51,7 @@ fn old_serials_are_refused_also_after_rollback_and_loss_of_the_store() {
     }
     let refused = |s: &mut Store, serial| push(s, &plist(&scratch, serial, (None, None))).unwrap_err().label();
     assert_eq!((refused(&mut s, 6), refused(&mut s, 4)), ("not_newer", "not_newer"));
+    assert_eq!(refused(&mut s, 6 + MAX_STEP + 1), "too_far_ahead");
     s.rollback("scam", None).unwrap();
     assert_eq!((in_force(&s), refused(&mut s, 6), refused(&mut s, 5)), (Some(5), "rolled_back", "not_newer"));
     assert_eq!(s.rollback("scam", None).unwrap_err().label(), "no_such_version");
@@ -105,7 +106,8 @@ fn a_refused_push_leaves_files_and_list_as_they_were() {
     for (octets, length, label) in [
         (&flipped[..], flipped.len() as u64, "unsound"),
         (&good[..good.len() - 1], good.len() as u64, "cut_short"),
-        (&good[..good.len() - 1], good.len() as u64 - 1, "unsound"),
+        (&good[..good.len() - 1], good.len() as u64 - 1, "cut_short"),
+        (&good[..4000], 4000, "unsound"),
         (&b"junk"[..], 4, "unsound"),
         (&good[..], MAX_FILE + 1, "too_large"),
     ] {
@@ -167,7 +169,7 @@ fn dying_at_any_step_leaves_the_state_before_or_after() {
         assert_eq!(in_force(&s), Some(2), "{step:?}");
         for (step, back) in [(Named, 1), (Noted, 1)] {
             let mut die = |at| if at == step { Err(io::Error::other("killed")) } else { Ok(()) };
-            s.go_back("scam", Some(1), &mut die).unwrap_err();
+            s.go_back("scam", Some(1), &mut |_, _, _| Ok(Vec::new()), &mut die).unwrap_err();
             s = store(&scratch);
             assert_eq!((in_force(&s), s.highest("scam")), (Some(back), 2), "{step:?}");
         }

@@ -105,6 +105,12 @@ pub enum Verb {
         #[command(subcommand)]
         verb: BlocklistVerb,
     },
+    /// Keep the keys that sign lists
+    Keys {
+        /// What to do
+        #[command(subcommand)]
+        verb: KeysVerb,
+    },
     /// Check a configuration, show what it means, or list every key
     Config {
         /// What to do with it
@@ -234,10 +240,30 @@ pub enum BlocklistVerb {
         #[arg(long)]
         json: bool,
     },
-    /// Hand a list file to the daemon, which keeps it and blocks by it from then on
+    /// Sign a list file: FILE.minisig, and FILE.KEYID.minisig for each further key
+    Sign {
+        /// The list file
+        file: PathBuf,
+        /// Secret key, as `postern keys add` or minisign made it; may be given several times
+        #[arg(long = "key", required = true, value_name = "FILE")]
+        keys: Vec<PathBuf>,
+        /// File with the password of keys that have one
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+    },
+    /// Hand a list file with the signatures beside it to the daemon, which keeps it and blocks by it from then on
     Push {
         /// The list file
         file: PathBuf,
+        /// Only say what would happen
+        #[arg(long)]
+        dry_run: bool,
+        /// Push although it would newly block much of what was asked for lately
+        #[arg(long, requires = "why")]
+        force: bool,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
     },
     /// Show the versions that the daemon keeps
     Versions {
@@ -253,6 +279,85 @@ pub enum BlocklistVerb {
         #[arg(long, value_name = "ID")]
         list: Option<String>,
     },
+}
+
+/// What to do with keys. FOLDER is the curator's: root key and key set, kept off the network.
+#[derive(Debug, Subcommand)]
+pub enum KeysVerb {
+    /// Make a root key and an empty key set
+    Init {
+        /// The folder; made if missing
+        folder: PathBuf,
+        /// Keys that must sign each list
+        #[arg(long, value_name = "N", default_value_t = 1)]
+        needed: usize,
+    },
+    /// Add a key to the key set
+    Add(Box<KeysAdd>),
+    /// Show the keys of a folder, or those that the daemon knows
+    List {
+        /// The folder
+        folder: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Revoke a key for ever
+    Revoke {
+        /// The folder
+        folder: PathBuf,
+        /// Id of the key, or its owner
+        key: String,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        /// Keys that must sign each list from now on
+        #[arg(long, value_name = "N")]
+        needed: Option<usize>,
+    },
+    /// Copy the folder and prove that the copy works
+    Backup {
+        /// The folder
+        folder: PathBuf,
+        /// Where to; made if missing
+        to: PathBuf,
+    },
+    /// Hand the key set to the daemon, so that a new key or a revocation counts there
+    Push {
+        /// The folder; only the key set and its signature are read
+        folder: PathBuf,
+    },
+}
+
+/// One key to add.
+#[derive(Debug, clap::Args)]
+pub struct KeysAdd {
+    /// The folder
+    pub folder: PathBuf,
+    /// Whose key it is
+    #[arg(long, value_name = "NAME")]
+    pub owner: String,
+    /// Id of a list that it may sign; may be given several times
+    #[arg(long = "list", value_name = "ID", required = true)]
+    pub lists: Vec<String>,
+    /// Make a key in this new file; its public half goes beside it, ending in .pub
+    #[arg(long, value_name = "FILE", conflicts_with = "public")]
+    pub new: Option<PathBuf>,
+    /// A public key that is there already, or the file that holds it
+    #[arg(long, value_name = "KEY")]
+    pub public: Option<String>,
+    /// It may not sign lists that block
+    #[arg(long)]
+    pub no_block: bool,
+    /// It may sign lists that allow
+    #[arg(long)]
+    pub allow: bool,
+    /// Share of a list that it may change at once
+    #[arg(long, value_name = "PERCENT")]
+    pub largest_change: Option<u64>,
+    /// Keys that must sign each list from now on
+    #[arg(long, value_name = "N")]
+    pub needed: Option<usize>,
 }
 
 /// How to build a list.
@@ -294,9 +399,15 @@ pub struct BuildArguments {
     /// Boxes accept the list for so many days
     #[arg(long, value_name = "DAYS")]
     pub expires_days: Option<u64>,
+    /// Boxes accept the list only after so many days
+    #[arg(long, value_name = "DAYS")]
+    pub not_before_days: Option<u64>,
     /// What the list is for and whom to write to
     #[arg(long, value_name = "TEXT")]
     pub about: Option<String>,
+    /// Sign it with this secret key; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub sign: Vec<PathBuf>,
     /// Print all lines left out and names held back, not only the first
     #[arg(long)]
     pub all: bool,

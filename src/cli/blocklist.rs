@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::args::{BlocklistVerb, BuildArguments};
-use super::{Failure, daemon, render};
+use super::{Failure, daemon, render, sign};
 use crate::blocklist::build::{self, Options, Progress, Report, Source};
 use crate::blocklist::parse::Reading;
 use crate::blocklist::{Action, List, Protected, Scope};
@@ -24,7 +24,8 @@ pub(super) fn run(socket: Option<&Path>, verb: BlocklistVerb, out: &mut dyn Writ
     match verb {
         BlocklistVerb::Build(arguments) => build(&arguments, out),
         BlocklistVerb::Show { file, names, json } => show(&file, names, json, out),
-        BlocklistVerb::Push { file } => push(socket, &file, out),
+        BlocklistVerb::Sign { file, keys, password_file } => sign::sign(&file, &keys, password_file.as_deref(), out),
+        BlocklistVerb::Push { file, dry_run, force, why } => push(socket, &file, dry_run, why.filter(|_| force), out),
         BlocklistVerb::Rollback { list, serial } => activated(daemon::ask(socket, &Request::Rollback { list, serial })?, out),
         BlocklistVerb::Versions { json } => match daemon::ask(socket, &Request::Versions)? {
             Reply::Versions(versions) => daemon::versions(&versions, json, out),
@@ -33,15 +34,15 @@ pub(super) fn run(socket: Option<&Path>, verb: BlocklistVerb, out: &mut dyn Writ
     }
 }
 
-fn push(socket: Option<&Path>, path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
-    // A file that is no list is told here, with its name; the daemon checks the octets it gets all the same.
-    List::open(path).with_context(|| path.display().to_string())?;
+/// The daemon judges the file, so that there is one place that says no and counts it.
+fn push(socket: Option<&Path>, path: &Path, dry_run: bool, force: Option<String>, out: &mut dyn Write) -> Result<(), Failure> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let octets = file.metadata()?.len();
+    let request = Request::Push { octets, signatures: sign::signatures(path)?, dry_run, force };
     let bar = Bar::new(octets);
     bar.bar.set_length(octets);
     bar.bar.set_message("pushing");
-    let reply = daemon::ask_with(socket, &Request::Push { octets }, &mut bar.bar.wrap_read(file));
+    let reply = daemon::ask_with(socket, &request, &mut bar.bar.wrap_read(file));
     bar.finish();
     activated(reply?, out)
 }
@@ -49,6 +50,7 @@ fn push(socket: Option<&Path>, path: &Path, out: &mut dyn Write) -> Result<(), F
 fn activated(reply: Reply, out: &mut dyn Write) -> Result<(), Failure> {
     match reply {
         Reply::Activated(version) => daemon::show_version(&version, out),
+        Reply::Done { said } => Ok(writeln!(out, "{said}")?),
         other => Err(daemon::unexpected(&other)),
     }
 }
@@ -65,6 +67,7 @@ fn build(arguments: &BuildArguments, out: &mut dyn Write) -> Result<(), Failure>
     // Seconds since 1970 grow with every update and tell a person when the list was made.
     let mut options = Options::new(id, arguments.serial.unwrap_or(created), created);
     options.expires = arguments.expires_days.map(|days| created + days * 86_400);
+    options.not_before = arguments.not_before_days.map(|days| created + days * 86_400);
     options.about = arguments.about.clone().unwrap_or_default();
     options.accept = names(&arguments.accept)?.into_iter().collect::<HashSet<Name>>();
     options.protected = protected(arguments)?;
@@ -80,10 +83,13 @@ fn build(arguments: &BuildArguments, out: &mut dyn Write) -> Result<(), Failure>
         octets += length;
         sources.push(source);
     }
+    let mut silence = std::io::sink();
     let labels: Vec<String> = sources.iter().map(|s| s.name.clone()).collect();
     let bar = Bar::new(octets);
     let report = build::build(sources, &options, &arguments.out, &mut |progress| bar.show(progress)).map_err(anyhow::Error::from)?;
     bar.finish();
+    sign::forget(&arguments.out)?;
+    sign::sign(&arguments.out, &arguments.sign, None, if arguments.json { &mut silence } else { &mut *out })?;
     if arguments.json {
         return render::json(out, &report_json(&arguments.out, &options, &report, &labels));
     }

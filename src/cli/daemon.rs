@@ -26,8 +26,11 @@ pub(super) fn ask(told: Option<&Path>, request: &Request) -> Result<Reply, Failu
 /// One request with a body.
 pub(super) fn ask_with(told: Option<&Path>, request: &Request, body: &mut dyn std::io::Read) -> Result<Reply, Failure> {
     match client::ask_with(&socket(told), request, body) {
-        Ok(Reply::Refused { what, hint }) if hint.is_empty() => Err(Failure::Failed(anyhow::anyhow!(what))),
-        Ok(Reply::Refused { what, hint }) => Err(Failure::Failed(anyhow::anyhow!("{what}\nhint: {hint}"))),
+        Ok(Reply::Refused { what, hint, reason }) => {
+            let reason = reason.map(|reason| format!("refused ({reason}): ")).unwrap_or_default();
+            let hint = if hint.is_empty() { hint } else { format!("\nhint: {hint}") };
+            Err(Failure::Failed(anyhow::anyhow!("{reason}{what}{hint}")))
+        }
         Ok(reply) => Ok(reply),
         Err(error @ ClientError::NotRunning { .. }) => Err(Failure::NotRunning(error.to_string())),
         Err(error) => Err(Failure::Failed(error.into())),
@@ -75,7 +78,8 @@ fn show_status(status: &Status, now: u64, out: &mut dyn Write) -> Result<(), Fai
         None => {}
     }
     for list in &blocking.lists {
-        writeln!(out, "list {} serial {}: {} names, built {}", list.list, list.serial, list.names, render::moment(list.built))?;
+        let Version { list, serial, names, built, signers, .. } = list;
+        writeln!(out, "list {list} serial {serial}: {names} names, built {}, signed by {}", render::moment(*built), signers.join(", "))?;
     }
     writeln!(out, "own rules: {} block, {} allow", status.blocking.block_rules, status.blocking.allow_rules)?;
     writeln!(out, "clients ask at {}", render::list(&status.listening))?;
@@ -171,9 +175,10 @@ pub(super) fn versions(versions: &[Version], json: bool, out: &mut dyn Write) ->
 }
 
 pub(super) fn show_version(version: &Version, out: &mut dyn Write) -> Result<(), Failure> {
-    let Version { list, serial, names, octets, built, active } = version;
+    let Version { list, serial, names, octets, built, active, signers } = version;
     let mark = if *active { "active" } else { "kept  " };
-    Ok(writeln!(out, "{mark} {list} serial {serial}: {names} names, {octets} octets, built {}", render::moment(*built))?)
+    let (built, signers) = (render::moment(*built), signers.join(", "));
+    Ok(writeln!(out, "{mark} {list} serial {serial}: {names} names, {octets} octets, built {built}, signed by {signers}")?)
 }
 
 pub(super) fn ntas(told: Option<&Path>, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -219,7 +224,7 @@ mod tests {
         let text = shown(none.clone());
         assert!(text.starts_with("postern 0.1.0, process 7, up 3h 5m, 5 queries\nNOTHING IS BLOCKED: there is no list"), "{text}");
         assert!(text.ends_with("warning: the clock stands\n"));
-        let list = Version { list: "scam".into(), serial: 4, names: 9, octets: 1, built: 0, active: true };
+        let list = Version { list: "scam".into(), serial: 4, names: 9, octets: 1, built: 0, active: true, signers: vec!["KEY".into()] };
         assert!(shown(Blocking { lists: vec![list.clone()], ..none.clone() }).contains("\nlist scam serial 4: 9 names, built 1970"));
         let off = Blocking { lists: vec![list], off_until: Some(86_400), off_why: Some("test".into()), ..none };
         assert!(shown(off).contains("NOTHING IS BLOCKED: blocking is off until 1970-01-02 00:00:00 UTC: test"));

@@ -125,7 +125,7 @@ fn push(script: &Script, running: &Running, folder: &Path) -> anyhow::Result<u64
     let source = Source { name: "sample".into(), text, reading: Reading::default() };
     build::build(vec![source], &build::Options::new("demo", now, now), &path, &mut |_| {})?;
     let mut file = std::fs::File::open(&path)?;
-    let request = Request::Push { octets: file.metadata()?.len() };
+    let request = Request::push(file.metadata()?.len());
     match client::ask_with(running.control_path(), &request, &mut file)? {
         Reply::Activated(version) => Ok(version.names),
         other => anyhow::bail!("the list is not taken: {other:?}"),

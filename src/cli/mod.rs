@@ -9,11 +9,13 @@ mod blocklist;
 mod config;
 mod daemon;
 mod demo;
+mod keys;
 mod query;
 mod render;
 #[cfg(feature = "sensor")]
 mod sensor;
 mod shell;
+mod sign;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -91,6 +93,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
         Verb::Blocking { verb } => daemon::blocking(socket, verb, out),
         Verb::Nta { verb: NtaVerb::List { json } } => daemon::ntas(socket, json, out),
         Verb::Blocklist { verb } => blocklist::run(socket, verb, out),
+        Verb::Keys { verb } => keys::run(socket, verb, out),
         Verb::Query(arguments) => query::run(socket, arguments, out),
         #[cfg(feature = "sensor")]
         Verb::Sensor { verb } => sensor::run(verb, out),

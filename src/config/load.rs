@@ -16,8 +16,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::schema::{self, Form, KEYS, Key, REPEATED};
 use super::value::{Line, Moment, Refusal, Server, Value};
-use super::{Access, Action, Block, Budget, Cache, Config, Forward, Limit, Listen, Nta, Resolve, Stub, Validate};
+use super::{Access, Action, Block, Budget, Cache, Config, Forward, Limit, Listen, Nta, Resolve, Stub, Trust, Validate};
 use crate::blocklist::Protected;
+use crate::blocklist::signature::public_key;
 use crate::guard::{Prefix, ratelimit};
 use crate::wire::{Name, Rtype};
 
@@ -229,6 +230,7 @@ impl<'a> Reader<'a> {
             ntas: self.repeated(document, "nta").iter().map(nta).collect(),
             cache: self.cache(&self.section(document, "cache")),
             block: self.block(&self.section(document, "block")),
+            trust: self.trust(&self.section(document, "trust")),
             metrics: self.section(document, "metrics").value("address"),
             metrics_allow: self.section(document, "metrics").value("allow"),
             control: self.section(document, "control").path("socket"),
@@ -355,6 +357,14 @@ impl<'a> Reader<'a> {
             max_negative_ttl: s.whole("max_negative_ttl_seconds") as u32,
             stale: s.whole("stale_seconds") as u32,
         }
+    }
+
+    fn trust(&self, s: &Section<'_, '_>) -> Trust {
+        let root_key = Some(s.value::<String>("root_key")).filter(|text| !text.is_empty());
+        if root_key.as_deref().is_some_and(|text| public_key(text).is_none()) {
+            s.contradiction("root_key", "is no public key", "write the line of root.pub that begins with RW");
+        }
+        Trust { root_key, max_new_names: s.whole("max_new_names"), max_new_clients: s.whole("max_new_clients") }
     }
 
     fn block(&self, s: &Section<'_, '_>) -> Block {
@@ -620,6 +630,7 @@ mod tests {
             ("[block]\nsinkhole = [\"192.0.2.1\"]", "block.sinkhole"),
             ("[block]\naction = \"drop\"", "block.action"),
             ("[block]\ncritical_file = \"/nowhere/at/all\"", "block.critical_file"),
+            ("[trust]\nroot_key = \"RWQ\"", "trust.root_key"),
             ("[validate]\nanchors = [\". A 192.0.2.1\"]", "validate.anchors"),
             ("[resolve]\nroot_hints = [\". NS a.root-servers.net.\"]", "resolve.root_hints"),
             ("[[stub]]\nzone = \"a\"\nservers = []", "stub.servers"),

@@ -50,6 +50,8 @@ pub struct Config {
     pub cache: Cache,
     /// `[block]`.
     pub block: Block,
+    /// Whose lists count.
+    pub trust: Trust,
     /// Where metrics are served; `None` is off.
     pub metrics: Option<SocketAddr>,
     /// Who may fetch metrics besides loopback.
@@ -220,6 +222,17 @@ pub struct Block {
     pub critical: Option<String>,
     /// Versions kept of each list.
     pub keep_versions: usize,
+}
+
+/// `[trust]`: whose lists count, and how much they may change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trust {
+    /// Public root key; without one only root on this box can push lists.
+    pub root_key: Option<String>,
+    /// Names resolved lately that a list may newly block.
+    pub max_new_names: u64,
+    /// Clients that asked for any one of them.
+    pub max_new_clients: u64,
 }
 
 /// `block.action` with its addresses.

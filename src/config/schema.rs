@@ -250,6 +250,16 @@ pub const KEYS: &[Key] = &[
     key("block.keep_versions", "5", Form::Whole(2, 100),
         "Versions kept of each list, the one in force included, to roll back to.").in_unit("versions").fixed(),
 
+    key("trust.root_key", "\"\"", Form::Text,
+        "Public root key, as `postern keys init` prints it: lists count whose signatures its key set vouches for. Empty: only root on this \
+         box can push lists, which are then signed with the box's own key."),
+    key("trust.max_new_names", "20", Form::Whole(0, 1_000_000),
+        "A pushed list that would newly block more names of those resolved lately is held, until it is pushed with --force and a reason. A \
+         day's scams are few, what a content network serves is many.").in_unit("names"),
+    key("trust.max_new_clients", "10", Form::Whole(0, 1_000_000),
+        "The same where so many clients asked for one of the names: what many ask for is seldom a scam. Counted by the answers that had to \
+         be resolved, at most about 300.").in_unit("clients"),
+
     key("metrics.address", "\"127.0.0.1:9353\"", Form::Socket, "Where /metrics, /healthz and /readyz are served over HTTP.").fixed(),
     key("metrics.allow", "[]", Form::Networks,
         "Who may fetch metrics besides this machine itself."),

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::blocklist::keys::KeySet;
+
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
@@ -31,7 +33,25 @@ pub enum Request {
     Push {
         /// Length of the list file.
         octets: u64,
+        /// The `.minisig` files; without one, root on the box answers for the list.
+        #[serde(default)]
+        signatures: Vec<String>,
+        /// Only judge it.
+        #[serde(default)]
+        dry_run: bool,
+        /// Take it whatever it newly blocks, for this reason.
+        #[serde(default)]
+        force: Option<String>,
     },
+    /// Take a key set; its octets follow the request.
+    KeysPush {
+        /// Length of the key set.
+        octets: u64,
+        /// The root key's signature over it.
+        signature: String,
+    },
+    /// The keys that are known.
+    Keys,
     /// The versions of the list that are kept.
     Versions,
     /// Make an older kept version active again.
@@ -80,10 +100,15 @@ pub enum Request {
 }
 
 impl Request {
+    /// The push of a list without signatures.
+    pub fn push(octets: u64) -> Request {
+        Request::Push { octets, signatures: Vec::new(), dry_run: false, force: None }
+    }
+
     /// Octets that follow the request line.
     pub fn body_octets(&self) -> u64 {
         match self {
-            Request::Push { octets } => *octets,
+            Request::Push { octets, .. } | Request::KeysPush { octets, .. } => *octets,
             _ => 0,
         }
     }
@@ -111,6 +136,8 @@ pub enum Reply {
     Activated(Version),
     /// To [`Request::Versions`].
     Versions(Vec<Version>),
+    /// To [`Request::Keys`].
+    Keys(Box<Keys>),
     /// To [`Request::RuleList`].
     Rules(Vec<Rule>),
     /// To [`Request::NtaList`].
@@ -126,6 +153,9 @@ pub enum Reply {
         what: String,
         /// What to do about it; may be empty.
         hint: String,
+        /// The reason in one word, where it has one: the label of the metric and of the log line.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
 }
 
@@ -137,7 +167,12 @@ impl Reply {
 
     /// It was not done.
     pub fn refused(what: impl Into<String>, hint: impl Into<String>) -> Reply {
-        Reply::Refused { what: what.into(), hint: hint.into() }
+        Reply::Refused { what: what.into(), hint: hint.into(), reason: None }
+    }
+
+    /// It was not done, for a reason that is counted.
+    pub fn refused_for(reason: &str, what: impl Into<String>, hint: impl Into<String>) -> Reply {
+        Reply::Refused { what: what.into(), hint: hint.into(), reason: Some(reason.into()) }
     }
 }
 
@@ -202,6 +237,18 @@ pub struct Version {
     pub built: u64,
     /// Whether it is the one in force.
     pub active: bool,
+    /// Ids of the keys that signed it.
+    #[serde(default)]
+    pub signers: Vec<String>,
+}
+
+/// The keys that a box knows.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Keys {
+    /// The public root key.
+    pub root: Option<String>,
+    /// The key set in force under it.
+    pub set: Option<KeySet>,
 }
 
 /// A rule of the box's own.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use crate::respond::BlockAnswer;
 use crate::telemetry::count::ListSlot;
 use crate::telemetry::label::Verdict;
+use crate::wire::Name;
 
 /// What is to be done about a name.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,10 @@ pub trait Policy: Send + Sync + 'static {
         let _ = question;
         self.judge(target, client, wall, may_wait)
     }
+
+    /// A client was given an answer that had to be resolved: its question, and the names that this led to. Not called for what the cache
+    /// answers, so it may take a lock.
+    fn let_through(&self, _names: &mut dyn Iterator<Item = &Name>, _client: IpAddr) {}
 
     /// Whether every client is told the same. Where not, that one was let through to a target says nothing about another.
     fn is_same_for_all(&self) -> bool {

@@ -364,6 +364,10 @@ impl Service {
             self.counters.latency(Served::Blocked, took);
         } else {
             let body = encoding.body();
+            // Names that do not exist are left out: anybody can make up as many as he likes.
+            if body.rcode == Rcode::NOERROR && !outcome.answer.is_empty() {
+                policy.let_through(&mut std::iter::once(&question.name).chain(targets.iter()), client);
+            }
             respond::answer(&mut out, &query, &body, 0, &terms);
             count_answer(&out, body.rcode, body.ede, verdict, &self.counters);
             self.counters.latency(Served::Miss, took);

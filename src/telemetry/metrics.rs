@@ -149,6 +149,8 @@ metrics! {
         "When the active version of a list should have been replaced; absent for a list without expiry.";
     LIST_REFUSED = Counter "postern_list_refused_total" in "pushes" by [closed("reason", LIST_REFUSALS)]:
         "List updates refused, by reason; the old version stays active.";
+    KEY_SET_SERIAL = Gauge "postern_key_set_serial" in "serial number" by []:
+        "Serial of the key set in force; absent without one. Below that of the curator's folder: a revocation has not arrived.";
     LIST_ACTIONS = Counter "postern_list_actions_total" in "queries" by [LIST, closed("action", Action::LABELS)]:
         "What was done about queries for names that a list has.";
     FILTER_BYTES = Gauge "postern_list_filter_bytes" in "bytes" by [LIST]:
@@ -223,6 +225,7 @@ metrics! {
 /// Labels of [`crate::blocklist::store::Refusal`]; a newer reason is `other`.
 pub const LIST_REFUSALS: &[&str] = &[
     "not_newer",
+    "too_far_ahead",
     "rolled_back",
     "not_yet_valid",
     "expired",
@@ -243,6 +246,7 @@ pub const LIST_REFUSALS: &[&str] = &[
     "too_much_change",
     "protected_name",
     "impact",
+    "own_key",
     "disk_full",
     "io",
     "no_such_version",

@@ -70,22 +70,38 @@ impl Daemon {
                 socket.display()
             ),
         );
-        let log = std::fs::File::create(folder.0.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_postern"))
-            .args(["serve", "--config", config.to_str().unwrap()])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = serve(&folder, Command::new(env!("CARGO_BIN_EXE_postern")).args(["serve", "--config", config.to_str().unwrap()]));
         let mut daemon = Daemon { child, folder, dns, metrics, socket };
-        let begun = Instant::now();
-        let client = Client::new(dns);
-        while client.ask_within("localhost", Rtype::A, Duration::from_millis(200)).is_none() {
-            let ended = daemon.child.try_wait().unwrap();
-            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "the daemon does not answer ({ended:?}): {}", daemon.log());
-        }
+        daemon.awake();
         daemon
+    }
+
+    /// Waits until it answers.
+    fn awake(&mut self) {
+        let begun = Instant::now();
+        let client = Client::new(self.dns);
+        while client.ask_within("localhost", Rtype::A, Duration::from_millis(200)).is_none() {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "the daemon does not answer ({ended:?}): {}", self.log());
+        }
+    }
+
+    /// Kills it at once, as a power cut does; what it has not made durable is for the kernel to keep or not.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same state, by this program with `serve` and its arguments appended.
+    pub fn start_again(&mut self, program: &mut Command) {
+        let config = self.folder.0.join("postern.toml");
+        self.child = serve(&self.folder, program.args(["serve", "--config", config.to_str().unwrap()]));
+        self.awake();
+    }
+
+    /// Starts it again after [`Daemon::kill`].
+    pub fn restart_killed(&mut self) {
+        self.start_again(&mut Command::new(env!("CARGO_BIN_EXE_postern")));
     }
 
     pub fn log(&self) -> String {
@@ -94,7 +110,14 @@ impl Daemon {
 
     /// Runs the command line against this daemon.
     pub fn postern(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_postern")).arg("--socket").arg(&self.socket).args(arguments).output().unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    /// The command line against this daemon, to be run by the caller.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        command.arg("--socket").arg(&self.socket).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 
     /// As [`Daemon::postern`], for commands that must succeed.
@@ -151,6 +174,11 @@ impl Daemon {
     pub fn state(&self) -> PathBuf {
         self.folder.0.join("state")
     }
+}
+
+fn serve(folder: &Folder, program: &mut Command) -> Child {
+    let log = std::fs::File::options().create(true).append(true).open(folder.0.join("log")).unwrap();
+    program.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
 impl Drop for Daemon {
