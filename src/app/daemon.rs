@@ -30,7 +30,7 @@ use crate::validate::{Status as Security, Validator};
 use crate::wire::name::NameError;
 use crate::wire::{Ede, Name, Question, Rtype};
 
-/// The client that `why` asks for: no rule is for it alone.
+/// The client that `why` asks for unless another is named: no rule is for it alone.
 const ASKING: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a daemon is made of.
@@ -430,7 +430,7 @@ impl Shared {
         }
     }
 
-    fn why(&self, name: &str, rtype: &str) -> Reply {
+    fn why(&self, name: &str, rtype: &str, client: IpAddr) -> Reply {
         let name: Name = match name.parse() {
             Ok(name) => name,
             Err(error) => return no_name(name, error),
@@ -441,10 +441,12 @@ impl Shared {
         };
         let judge = locked(&self.judge).clone();
         let (engine, now) = (judge.engine(), self.trusted_wall().unwrap_or(0));
-        let verdict = engine.decide(&name, ASKING, now, true);
+        let verdict = engine.decide(&name, client, now, true);
         let mut why = Why {
             name: name.to_string(),
             rtype: rtype.to_string(),
+            client,
+            served: self.service.rules().acl.contains(client),
             verdict: verdict.label().into(),
             because: verdict.explain(engine, &name),
             resolved: None,
@@ -461,7 +463,7 @@ impl Shared {
             .filter(|set| set.rtype == Rtype::CNAME && rtype != Rtype::CNAME)
             .filter_map(|set| set.target())
             .collect();
-        if let (verdict, Some(target)) = inspect::targets(engine, &name, &verdict, &aliases, ASKING, now, true) {
+        if let (verdict, Some(target)) = inspect::targets(engine, &name, &verdict, &aliases, client, now, true) {
             why.verdict = verdict.label().into();
             why.because = vec![format!("it is an alias of {target}, which is blocked:")];
             why.because.extend(verdict.explain(engine, target));
@@ -496,7 +498,7 @@ impl Daemon for Shared {
         let now = self.clock.wall();
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
-            Request::Why { name, rtype } => self.why(&name, &rtype),
+            Request::Why { name, rtype, client } => self.why(&name, &rtype, client.unwrap_or(ASKING)),
             Request::Reload => match self.tasks.block_on(self.reload()) {
                 Ok(said) => Reply::done(said),
                 Err(why) => Reply::refused(format!("the reload is refused, the old configuration stays:\n{why}"), ""),

@@ -3,13 +3,14 @@
 //! Each address is bound once without SO_REUSEPORT before the workers share it: with SO_REUSEPORT a second daemon would bind without
 //! an error and take half of the queries.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use pnet::datalink::NetworkInterface;
 
 use super::holder::{self, Kind};
 use crate::config::Config;
 use crate::guard::Prefix;
+use crate::sys;
 
 /// The port of DNS.
 const PORT: u16 = 53;
@@ -132,30 +133,9 @@ fn probe(address: SocketAddr) -> Result<(), PortError> {
         std::io::ErrorKind::PermissionDenied => PortError::Forbidden(address),
         _ => PortError::Bind { address, source },
     };
-    bind_udp(address).map_err(|e| refused(e, Kind::Udp))?;
-    bind_tcp(address).map_err(|e| refused(e, Kind::Tcp))
-}
-
-fn bind_udp(address: SocketAddr) -> std::io::Result<()> {
-    if address.is_ipv4() {
-        return UdpSocket::bind(address).map(drop);
-    }
-    // The wildcard of IPv6 must not collide with that of IPv4, which is bound by itself.
-    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::DGRAM, None)?;
-    socket.set_only_v6(true)?;
-    socket.bind(&address.into())
-}
-
-fn bind_tcp(address: SocketAddr) -> std::io::Result<()> {
-    if address.is_ipv4() {
-        // Sets SO_REUSEADDR: connections that linger from our last run are no holder.
-        return TcpListener::bind(address).map(drop);
-    }
-    let socket = socket2::Socket::new(socket2::Domain::IPV6, socket2::Type::STREAM, None)?;
-    socket.set_only_v6(true)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(1)
+    sys::probe_udp(address).map_err(|e| refused(e, Kind::Udp))?;
+    // With SO_REUSEADDR: connections that linger from our last run are no holder.
+    sys::bind_tcp(address).map(drop).map_err(|e| refused(e, Kind::Tcp))
 }
 
 /// The networks that this machine is directly connected to.
@@ -184,6 +164,8 @@ pub fn own_addresses() -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, UdpSocket};
+
     use super::*;
 
     fn listening_on(address: SocketAddr) -> Config {

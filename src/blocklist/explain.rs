@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::details::Detail;
 use super::file::{Entry, List};
+use super::moment::rfc3339;
 use super::{Action, Scope};
 use crate::wire::Name;
 
@@ -80,6 +81,9 @@ impl fmt::Display for Explanation {
             if let Some(text) = text {
                 write!(f, "; {label}: {text}")?;
             }
+        }
+        if let Some(expires) = self.expires {
+            write!(f, "; until {}", rfc3339(expires))?;
         }
         Ok(())
     }

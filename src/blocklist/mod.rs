@@ -17,6 +17,7 @@ pub mod key;
 pub mod keyring;
 #[cfg(feature = "server")]
 pub mod keys;
+pub mod moment;
 pub mod parse;
 pub mod protected;
 pub mod refusal;

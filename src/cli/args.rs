@@ -48,6 +48,9 @@ pub enum Verb {
         /// The type
         #[arg(value_name = "TYPE", default_value = "A")]
         rtype: String,
+        /// Judge as for this client, not as for this machine
+        #[arg(long, value_name = "ADDRESS")]
+        client: Option<IpAddr>,
         /// Print JSON
         #[arg(long)]
         json: bool,

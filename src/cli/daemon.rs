@@ -101,9 +101,8 @@ fn show_status(status: &Status, now: u64, out: &mut dyn Write) -> Result<(), Fai
     Ok(())
 }
 
-pub(super) fn why(told: Option<&Path>, name: &str, rtype: &str, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
-    let request = Request::Why { name: name.to_owned(), rtype: rtype.to_owned() };
-    let Reply::Why(why) = expect(ask(told, &request)?, |r| matches!(r, Reply::Why(_)))? else { return Ok(()) };
+pub(super) fn why(told: Option<&Path>, request: &Request, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+    let Reply::Why(why) = expect(ask(told, request)?, |r| matches!(r, Reply::Why(_)))? else { return Ok(()) };
     if json {
         return render::json(out, &serde_json::to_value(&*why).map_err(anyhow::Error::from)?);
     }
@@ -112,6 +111,9 @@ pub(super) fn why(told: Option<&Path>, name: &str, rtype: &str, json: bool, out:
 
 fn show_why(why: &Why, out: &mut dyn Write) -> Result<(), Failure> {
     writeln!(out, "{} {}: {}", why.name, why.rtype, why.verdict)?;
+    if !why.served {
+        writeln!(out, "  {} is not served: access.allow has no network that it is in", why.client)?;
+    }
     for because in &why.because {
         writeln!(out, "  {because}")?;
     }

@@ -84,7 +84,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
     match arguments.verb {
         Verb::Serve { lan, config } => serve(Options { file: config, lan }, out),
         Verb::Demo { once, seed } => demo::run(seed, once, out),
-        Verb::Why { name, rtype, json } => daemon::why(socket, &name, &rtype, json, out),
+        Verb::Why { name, rtype, client, json } => daemon::why(socket, &Request::Why { name, rtype, client }, json, out),
         Verb::Status { json } => daemon::status(socket, json, out),
         Verb::Reload => daemon::done(socket, &Request::Reload, out),
         Verb::Cache { verb } => daemon::cache(socket, verb, out),

@@ -9,6 +9,7 @@ use hickory_proto::rr::{RData, RecordType};
 use hickory_proto::serialize::binary::{BinDecoder, Restrict};
 
 use super::Failure;
+use crate::blocklist::moment::rfc3339;
 use crate::wire::Rtype;
 
 /// Pretty JSON and a line end.
@@ -62,17 +63,7 @@ pub(super) fn span(seconds: u64) -> String {
 
 /// Seconds since 1970 as `2026-12-31 12:00:00 UTC`.
 pub(super) fn moment(seconds: u64) -> String {
-    let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);
-    // The civil date of a day number, in years that begin in March (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", rest / 3600, rest / 60 % 60, rest % 60)
+    rfc3339(seconds).replace('T', " ").replace('Z', " UTC")
 }
 
 #[cfg(test)]

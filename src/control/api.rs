@@ -2,7 +2,7 @@
 //!
 //! Names and types travel as text and are checked where they arrive. Times are seconds since 1970, durations seconds.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,9 @@ pub enum Request {
         name: String,
         /// The type; A where none is given.
         rtype: String,
+        /// Who asks; `None` is this machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client: Option<IpAddr>,
     },
     /// Read the configuration again.
     Reload,
@@ -286,6 +289,10 @@ pub struct Why {
     pub name: String,
     /// The type.
     pub rtype: String,
+    /// The client for whom it is said.
+    pub client: IpAddr,
+    /// Whether that client is served at all.
+    pub served: bool,
     /// `blocked`, `allowed`, `local` …: what policy says.
     pub verdict: String,
     /// The rule behind it, in words; list, line and scope where one matched.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::blocklist::moment::rfc3339;
 use crate::blocklist::{Action, Scope, durable, key};
 use crate::wire::Name;
 
@@ -64,7 +65,7 @@ impl fmt::Display for Exception {
             write!(f, " for {client}")?;
         }
         if let Some(until) = self.until {
-            write!(f, " until {until} (seconds since 1970)")?;
+            write!(f, " until {}", rfc3339(until))?;
         }
         write!(f, ", by {}: {}", self.by, self.why)
     }

@@ -6,6 +6,7 @@
 use super::engine::Engine;
 use crate::blocklist::Entry;
 use crate::blocklist::explain::Explanation;
+use crate::blocklist::moment::rfc3339;
 use crate::wire::{Ede, Name};
 
 /// EDE code of every block (RFC 8914 section 4.16).
@@ -127,7 +128,7 @@ impl Verdict {
         match self {
             Verdict::Unlisted => vec!["no rule and no list names it".into()],
             Verdict::Local => vec!["answered from this box's own records".into()],
-            Verdict::BlockingOff => vec![format!("blocking is off until {} (seconds since 1970)", engine.off_until())],
+            Verdict::BlockingOff => vec![format!("blocking is off until {}", rfc3339(engine.off_until()))],
             Verdict::ExceptionAllow { exception } | Verdict::ExceptionBlock { exception } => {
                 engine.exception(*exception).map_or_else(Vec::new, |e| vec![e.to_string()])
             }

@@ -369,3 +369,74 @@ fn an_alias_of_a_blocked_name_is_blocked_though_the_target_cannot_be_resolved() 
     assert_eq!(daemon.ask("alias.shop.example", Rtype::A).rcode(), Rcode::NXDOMAIN);
     assert_eq!(daemon.ask("alias.shop.example", Rtype::AAAA).rcode(), Rcode::NXDOMAIN);
 }
+
+/// A rule may be for one client alone; `why` tells what holds for whom.
+#[test]
+fn why_judges_for_the_client_that_it_is_told() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let config = upstream.config("");
+    let daemon = Daemon::start(&folder, &config);
+    daemon.tell(&["block", "add", "game.example", "--why", "homework"]);
+    daemon.stop();
+    let rules = folder.0.join("state/exceptions.json");
+    let text = std::fs::read_to_string(&rules).unwrap();
+    let for_one = text.replacen("\"why\"", "\"client\": \"192.168.1.7\", \"why\"", 1);
+    assert_ne!(text, for_one);
+    std::fs::write(&rules, for_one).unwrap();
+    let daemon = Daemon::start(&folder, &config);
+    assert_eq!(daemon.ask("game.example", Rtype::A).rcode(), Rcode::NOERROR);
+    let judged = |client: &str| {
+        let why: serde_json::Value = serde_json::from_str(&daemon.tell(&["why", "game.example", "--client", client, "--json"])).unwrap();
+        (why["verdict"].as_str().unwrap().to_owned(), why["served"].as_bool().unwrap())
+    };
+    assert_eq!(judged("192.168.1.7"), ("exception_block".into(), true));
+    assert_eq!(judged("192.168.1.8"), ("allowed".into(), true));
+    assert_eq!(judged("203.0.113.7"), ("allowed".into(), false));
+    let shown = daemon.tell(&["why", "game.example", "--client", "203.0.113.7"]);
+    assert!(shown.contains("\n  203.0.113.7 is not served: "), "{shown}");
+}
+
+#[test]
+fn ends_are_told_as_dates() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let daemon = Daemon::start(&folder, &upstream.config(""));
+    daemon.tell(&["block", "add", "scam.example", "--for", "24h"]);
+    let is_moment = |text: &str| {
+        let (_, moment) = text.split_once("until ").unwrap_or_else(|| panic!("{text}"));
+        let shape: String = moment.chars().take(20).map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        assert_eq!(shape, "0000-00-00T00:00:00Z", "{text}");
+    };
+    is_moment(&daemon.tell(&["why", "scam.example"]));
+    daemon.tell(&["blocking", "off", "--for", "1h"]);
+    is_moment(&daemon.tell(&["why", "other.example"]));
+}
+
+/// What systemd waits for (sd_notify): ready, alive in time, reloading, stopping.
+#[test]
+fn a_supervisor_is_told_how_the_daemon_is() {
+    let (folder, upstream) = (Folder::new(), Upstream::start());
+    let file = folder.write("postern.toml", &upstream.config(""));
+    let path = folder.0.join("notify");
+    let supervisor = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    supervisor.set_read_timeout(Some(PATIENCE)).unwrap();
+    let next = |wanted: &str| {
+        let mut buffer = [0; 1024];
+        loop {
+            let length = supervisor.recv(&mut buffer).unwrap_or_else(|error| panic!("no {wanted}: {error}"));
+            let said = text(&buffer[..length]);
+            if said.lines().any(|line| line.starts_with(wanted)) {
+                return said;
+            }
+        }
+    };
+    let mut command = Command::new(BINARY);
+    command.arg("serve").arg("--config").arg(&file).env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "200000");
+    let daemon = Daemon::launch(&mut command, folder.0.join("state/control.sock"));
+    assert!(next("READY=1").contains("STATUS=answering on 1 addresses; NOTHING IS BLOCKED"));
+    (0..3).for_each(|_| drop(next("WATCHDOG=1")));
+    daemon.signal("-HUP");
+    assert!(next("RELOADING=1").contains("MONOTONIC_USEC="));
+    next("READY=1");
+    daemon.signal("-TERM");
+    next("STOPPING=1");
+}

@@ -2,11 +2,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test of sockets and files")]
 
+mod claims;
 #[path = "../daemon/mod.rs"]
 mod daemon;
 mod keeping;
 mod life;
 mod limits;
+mod namespaces;
 mod resolving;
+mod sha1;
 mod validating;
 mod world;

@@ -233,7 +233,12 @@ pub struct Daemon {
 impl Daemon {
     pub fn start(folder: &Folder, config: &str) -> Daemon {
         let file = folder.write("postern.toml", config);
-        let mut child = Command::new(BINARY).arg("serve").arg("--config").arg(&file).stdout(Stdio::piped()).spawn().unwrap();
+        Daemon::launch(Command::new(BINARY).arg("serve").arg("--config").arg(&file), folder.0.join("state/control.sock"))
+    }
+
+    /// Starts it by this command, and waits until it says that it is ready.
+    pub fn launch(command: &mut Command, socket: PathBuf) -> Daemon {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut greeting = Vec::new();
         loop {
@@ -246,7 +251,7 @@ impl Daemon {
         // Somebody must go on reading, or the daemon's next line would break.
         std::thread::spawn(move || lines.for_each(drop));
         let address = greeting.iter().find_map(|line| line.strip_prefix("listening on ")).unwrap().parse().unwrap();
-        Daemon { child, greeting, address, socket: folder.0.join("state/control.sock") }
+        Daemon { child, greeting, address, socket }
     }
 
     pub fn said(&self, prefix: &str) -> Option<&str> {
