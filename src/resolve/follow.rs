@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::settings::RouteKind;
+use super::settings::{Route, RouteKind};
 use super::store::{self, Link};
 use super::task::{Failure, Task, Trace};
 use super::{Asked, Clock, Exchange, Outcome, Resolver, rebinding, route};
@@ -104,6 +104,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 }
             }
             let route = route::of(&task.settings, question);
+            // A route that may be left is left once the data of all its servers has failed.
+            let left = |r: &Route| r.fallback_to_recursion && r.servers.iter().all(|s| task.suspicion(*s) > 0);
+            let route = route.filter(|r| !left(r));
             let routed = match route {
                 Some(route) if route.kind == RouteKind::Forward => self.forward(task, route, question).await,
                 stub => self.iterate(task, question, stub, trace).await,
