@@ -227,7 +227,7 @@ fn lookup(zone: &Zone, question: &Question) -> (u16, Rcode, [Vec<Record>; 3]) {
                 let encloser = name.self_and_ancestors().find(exists).expect("the apex exists");
                 source = encloser.wildcard().unwrap();
                 if !exists(&source) {
-                    sections[1] = [soa, zone.no_closer(&name), zone.covering(&source)].concat();
+                    sections[1].extend([soa, zone.no_closer(&name), zone.covering(&source)].concat());
                     return (Flags::AA, Rcode::NXDOMAIN, distinct(sections));
                 }
             }
@@ -239,7 +239,7 @@ fn lookup(zone: &Zone, question: &Question) -> (u16, Rcode, [Vec<Record>; 3]) {
             }
             let Some(first) = found.first().cloned() else {
                 let closer = if expanded { zone.no_closer(&name) } else { Vec::new() };
-                sections[1] = [soa, zone.no_type(&source), closer].concat();
+                sections[1].extend([soa, zone.no_type(&source), closer].concat());
                 return (Flags::AA, Rcode::NOERROR, distinct(sections));
             };
             sections[2].extend(glue(&found));
