@@ -19,6 +19,7 @@ use super::start::random;
 use super::{Options, locked, ports, settings};
 use crate::config::Config;
 use crate::control::api::{Nta, Reply, Request, Resolved, RuleAction, Status, Why};
+use crate::control::audit::Log;
 use crate::control::server::{Daemon, Peer};
 use crate::guard::{Acl, Cookies, Prefix, RateLimit};
 use crate::listen::{Listeners, Service};
@@ -46,6 +47,7 @@ pub(super) struct Parts {
     pub(super) said: String,
     pub(super) clock: SystemClock,
     pub(super) policy: Policy,
+    pub(super) audit: Log,
     pub(super) judge: Arc<Judge>,
     pub(super) validator: Arc<Validator>,
     pub(super) resolver: Arc<Resolver<Measured<Network>, SystemClock>>,
@@ -66,6 +68,7 @@ pub(super) struct Shared {
     said: String,
     clock: SystemClock,
     policy: Policy,
+    audit: Mutex<Log>,
     /// The judge in force. Its lock is held while the next one is made, so that two changes do not lose each other.
     judge: Mutex<Arc<Judge>>,
     validator: Arc<Validator>,
@@ -111,6 +114,7 @@ impl Running {
             clock: parts.clock,
             judge: Mutex::new(parts.judge),
             policy: parts.policy,
+            audit: Mutex::new(parts.audit),
             validator: parts.validator,
             resolver: parts.resolver,
             service: parts.service,
@@ -302,6 +306,7 @@ impl Shared {
             warnings.push(format!("the clock stands before this release or the last known time: {what}"));
         }
         warnings.extend(self.policy.warnings(self.trusted_wall()));
+        warnings.extend(locked(&self.audit).warning().map(str::to_owned));
         warnings
     }
 
@@ -407,6 +412,9 @@ impl Shared {
             samples.set(&metrics::EXCEPTIONS, &[label], policy.rules(action, self.clock.wall()).len() as f64);
         }
         policy.lists.sample(samples);
+        let audit = locked(&self.audit);
+        samples.set(&metrics::AUDIT_ENTRIES, &[], audit.head().number as f64);
+        samples.set(&metrics::AUDIT_HEAD, &[], audit.head().short() as f64);
     }
 
     fn status(&self) -> Status {
@@ -495,6 +503,17 @@ impl Shared {
 
 impl Daemon for Shared {
     fn answer(&self, request: Request, peer: Peer, body: &mut dyn Read) -> Reply {
+        let deed = request.deed();
+        let reply = self.grant(request, peer, body);
+        if let Some(deed) = deed {
+            locked(&self.audit).note(self.clock.wall(), peer.uid, &deed, &reply.outcome());
+        }
+        reply
+    }
+}
+
+impl Shared {
+    fn grant(&self, request: Request, peer: Peer, body: &mut dyn Read) -> Reply {
         let now = self.clock.wall();
         match request {
             Request::Status => Reply::Status(Box::new(self.status())),
@@ -510,6 +529,10 @@ impl Daemon for Shared {
             }
             Request::Rollback { list, serial } => self.change(|policy| policy.lists.rollback(list, serial, peer)),
             Request::Versions => self.policy.lists.versions(),
+            Request::Log => match locked(&self.audit).text() {
+                Ok(text) => Reply::Log(text),
+                Err(error) => Reply::refused(format!("the audit log cannot be read: {error}"), "look at the state directory"),
+            },
             Request::KeysPush { octets, signature } => self.policy.lists.take_keys(octets, &signature, body, peer),
             Request::Keys => self.policy.lists.keys(),
             Request::RuleAdd { action, name, subtree, seconds, why } => match name.parse() {

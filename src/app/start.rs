@@ -18,7 +18,7 @@ use super::ports::{self, Choice, PortError};
 use super::{Options, measure, place, settings};
 use crate::blocklist::store;
 use crate::config::{Config, Problems};
-use crate::control;
+use crate::control::{self, audit::Log};
 use crate::guard::{Cookies, Prefix, RateLimit};
 use crate::listen::{self, Bound, Rules, Service};
 use crate::outbound::{self, Network, SystemClock};
@@ -158,6 +158,7 @@ impl Prepared {
         }
         let exceptions = Exceptions::open(&self.state_dir.join(EXCEPTIONS_FILE)).map_err(broken)?;
         let policy = Policy::new(lists, exceptions);
+        let audit = Log::open(&self.state_dir).map_err(broken)?;
 
         let metrics = Metrics::new();
         let validator =
@@ -194,6 +195,7 @@ impl Prepared {
             said: self.said,
             clock,
             policy,
+            audit,
             judge,
             validator,
             resolver,

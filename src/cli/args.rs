@@ -114,6 +114,12 @@ pub enum Verb {
         #[command(subcommand)]
         verb: KeysVerb,
     },
+    /// Show who changed what and when, or prove that the record is whole
+    Log {
+        /// What to do
+        #[command(subcommand)]
+        verb: LogVerb,
+    },
     /// Check a configuration, show what it means, or list every key
     Config {
         /// What to do with it
@@ -281,6 +287,28 @@ pub enum BlocklistVerb {
         /// Id of the list, where the daemon has several
         #[arg(long, value_name = "ID")]
         list: Option<String>,
+    },
+}
+
+/// What to do with the audit log.
+#[derive(Debug, Subcommand)]
+pub enum LogVerb {
+    /// Show the entries, oldest first
+    Show {
+        /// Only so many of the newest
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+        /// Print the lines as they are kept
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that nothing was changed or taken out
+    Verify {
+        /// A copy of the log; without it the daemon's own
+        file: Option<PathBuf>,
+        /// Number and hash of an entry, or the first 12 digits, as they were noted elsewhere: 17:8f3a…; it must still be there
+        #[arg(long, value_name = "N:HASH")]
+        head: Option<String>,
     },
 }
 

@@ -10,6 +10,7 @@ mod config;
 mod daemon;
 mod demo;
 mod keys;
+mod log;
 mod query;
 mod render;
 #[cfg(feature = "sensor")]
@@ -93,6 +94,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
         Verb::Blocking { verb } => daemon::blocking(socket, verb, out),
         Verb::Nta { verb: NtaVerb::List { json } } => daemon::ntas(socket, json, out),
         Verb::Blocklist { verb } => blocklist::run(socket, verb, out),
+        Verb::Log { verb } => log::run(socket, verb, out),
         Verb::Keys { verb } => keys::run(socket, verb, out),
         Verb::Query(arguments) => query::run(socket, arguments, out),
         #[cfg(feature = "sensor")]

@@ -57,6 +57,8 @@ pub enum Request {
     Keys,
     /// The versions of the list that are kept.
     Versions,
+    /// The audit log.
+    Log,
     /// Make an older kept version active again.
     Rollback {
         /// Id of the list; `None` where there is only one.
@@ -108,6 +110,37 @@ impl Request {
         Request::Push { octets, signatures: Vec::new(), dry_run: false, force: None }
     }
 
+    /// What it would change, in words, for the audit log; `None` where it only asks.
+    pub fn deed(&self) -> Option<String> {
+        let named = |action: &RuleAction| match action {
+            RuleAction::Block => "block",
+            RuleAction::Allow => "allow",
+        };
+        Some(match self {
+            Request::Push { dry_run: true, .. } => return None,
+            Request::Push { octets, force: None, .. } => format!("blocklist push of {octets} octets"),
+            Request::Push { octets, force: Some(why), .. } => format!("blocklist push --force of {octets} octets: {why}"),
+            Request::KeysPush { octets, .. } => format!("keys push of {octets} octets"),
+            Request::Rollback { list, serial } => {
+                let (list, serial) = (list.as_deref().unwrap_or("the list"), serial.map(|s| s.to_string()));
+                format!("blocklist rollback of {list} to {}", serial.as_deref().unwrap_or("the version before"))
+            }
+            Request::RuleAdd { action, name, why, .. } => format!("{} add {name}: {why}", named(action)),
+            Request::RuleRemove { action, name } => format!("{} remove {name}", named(action)),
+            Request::BlockingOff { seconds, why } => format!("blocking off for {seconds} s: {why}"),
+            Request::BlockingOn => "blocking on".into(),
+            Request::Reload => "reload".into(),
+            Request::CacheFlush { name } => format!("cache flush {}", name.as_deref().unwrap_or("of everything")),
+            Request::Status
+            | Request::Why { .. }
+            | Request::Keys
+            | Request::Versions
+            | Request::Log
+            | Request::RuleList { .. }
+            | Request::NtaList => return None,
+        })
+    }
+
     /// Octets that follow the request line.
     pub fn body_octets(&self) -> u64 {
         match self {
@@ -141,6 +174,8 @@ pub enum Reply {
     Versions(Vec<Version>),
     /// To [`Request::Keys`].
     Keys(Box<Keys>),
+    /// To [`Request::Log`]: the lines as they are kept.
+    Log(String),
     /// To [`Request::RuleList`].
     Rules(Vec<Rule>),
     /// To [`Request::NtaList`].
@@ -166,6 +201,17 @@ impl Reply {
     /// It was done.
     pub fn done(said: impl Into<String>) -> Reply {
         Reply::Done { said: said.into() }
+    }
+
+    /// What came of a request, in words, for the audit log.
+    pub fn outcome(&self) -> String {
+        match self {
+            Reply::Activated(version) => format!("list {} serial {} is in force", version.list, version.serial),
+            Reply::Done { said } => said.clone(),
+            Reply::Refused { what, reason: Some(reason), .. } => format!("refused ({reason}): {what}"),
+            Reply::Refused { what, .. } => format!("refused: {what}"),
+            _ => "answered".into(),
+        }
     }
 
     /// It was not done.

@@ -5,6 +5,7 @@
 //! Remote control is not here: the socket is a file, and its permissions are the access list.
 
 pub mod api;
+pub mod audit;
 pub mod client;
 pub mod server;
 

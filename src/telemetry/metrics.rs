@@ -151,6 +151,10 @@ metrics! {
         "List updates refused, by reason; the old version stays active.";
     KEY_SET_SERIAL = Gauge "postern_key_set_serial" in "serial number" by []:
         "Serial of the key set in force; absent without one. Below that of the curator's folder: a revocation has not arrived.";
+    AUDIT_ENTRIES = Gauge "postern_audit_entries" in "entries" by []:
+        "Number of the newest entry of the audit log. It never falls: if it does, somebody cut the log.";
+    AUDIT_HEAD = Gauge "postern_audit_head" in "hash" by []:
+        "First 48 bits of the hash of the newest entry; `postern log verify --head` holds a log against it.";
     LIST_ACTIONS = Counter "postern_list_actions_total" in "queries" by [LIST, closed("action", Action::LABELS)]:
         "What was done about queries for names that a list has.";
     FILTER_BYTES = Gauge "postern_list_filter_bytes" in "bytes" by [LIST]:

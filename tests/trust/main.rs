@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test owns files and processes")]
 
+mod audit;
 mod ceremony;
 mod curator;
 #[path = "../daemon/mod.rs"]
