@@ -210,6 +210,9 @@ impl<S: Source> Walk<'_, S> {
                 Standing::Bogus(broken) => return gathered.add_broken(broken),
             }
         }
+        if self.denied_from_above(reply, &holder, gathered).await {
+            return;
+        }
         match self.descend(&holder, Some(&reply.zone)).await {
             Standing::Insecure(why, at) => self.insecure(&at, subject.clone(), why, gathered),
             Standing::Bogus(broken) => gathered.add_broken(broken),
@@ -218,6 +221,28 @@ impl<S: Source> Walk<'_, S> {
                 let reason = if unsigned { Bogus::RrsigsMissing } else { Bogus::NsecMissing };
                 self.bogus(&keys.zone, subject.clone(), reason, None, gathered);
             }
+        }
+    }
+
+    /// Whether a zone above the anchor that governs `holder`, itself under another anchor, proves that the anchor's own zone is not there.
+    /// Nothing less than Secure counts: a made-up signer must not lead around the lower anchor (RFC 6840 appendix C).
+    async fn denied_from_above(&mut self, reply: &Reply, holder: &Name, gathered: &mut Gathered) -> bool {
+        let Some(anchored) = self.trust.anchors.closest(holder).map(|(name, _)| name.clone()) else { return false };
+        let told = reply.authority.iter().filter(|s| matches!(s.rtype, Rtype::NSEC | Rtype::NSEC3));
+        let Some(signer) = told.flat_map(signers).find(|s| anchored.is_below(s) && self.trust.anchors.closest(s).is_some()) else {
+            return false;
+        };
+        match self.descend(&signer, None).await {
+            Standing::Secure(keys) if keys.zone == signer => {
+                let mut above = Gathered { status: Status::Secure, broken: None, ttl_cap: u32::MAX, proof: None };
+                self.denial(reply, &keys, &mut above);
+                if above.status == Status::Secure {
+                    gathered.cap(above.ttl_cap);
+                    gathered.proof = above.proof;
+                }
+                above.status == Status::Secure
+            }
+            _ => false,
         }
     }
 
