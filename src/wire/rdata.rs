@@ -49,7 +49,12 @@ fn layout(rtype: Rtype) -> Option<&'static [Field]> {
         48 | 60 => &[Octets(4), Rest(0)],
         50 => &[Octets(4), Counted, Counted, TypeBitMaps],
         51 => &[Octets(4), Counted],
-        52 => &[Octets(3), Rest(1)],
+        44 => &[Octets(2), Rest(1)],
+        52 | 53 => &[Octets(3), Rest(1)],
+        64 | 65 => &[Octets(2), Name, Rest(0)],
+        108 => &[Octets(6)],
+        109 => &[Octets(8)],
+        257 => &[Octets(1), Counted, Rest(0)],
         _ => return None,
     })
 }
@@ -165,6 +170,9 @@ mod tests {
         assert!(!is_well_formed(Rtype::A, &[192, 0, 2]));
         assert!(!is_well_formed(Rtype::A, &[192, 0, 2, 1, 0]));
         assert!(!is_well_formed(Rtype::AAAA, &[0; 15]));
+        assert!(!is_well_formed(Rtype::CAA, &[0, 9, b'i']));
+        assert!(is_well_formed(Rtype::CAA, &[0, 5, b'i', b's', b's', b'u', b'e']));
+        assert!(!is_well_formed(Rtype::HTTPS, &[0, 1]));
         assert!(is_well_formed(Rtype(65280), &[1, 2, 3]));
         assert!(!is_well_formed(Rtype::TXT, &[]));
         assert!(!is_well_formed(Rtype::TXT, &[5, b'a']));
