@@ -69,13 +69,16 @@ const CLAIMS: &[(&str, &str)] = &[
     ("block.own_names", "own_and_critical_names_are_protected_at_decision_time"),
     ("block.critical_file", "own_and_critical_names_are_protected_at_decision_time"),
     ("block.keep_versions", "older_versions_of_a_list_go_when_there_are_enough"),
+    ("trust.root_key", "one_person_can_do_the_ceremony_and_survive_a_lost_and_a_stolen_key"),
+    ("trust.max_new_names", "what_would_hurt_the_post_is_held"),
+    ("trust.max_new_clients", "what_would_hurt_the_post_is_held"),
     ("metrics.address", "sockets_can_be_moved_and_metrics_switched_off"),
     ("metrics.allow", "who_may_ask_and_who_may_fetch_metrics_is_the_operators_word"),
     ("control.socket", "sockets_can_be_moved_and_metrics_switched_off"),
 ];
 
 /// The tests that may be claimed.
-const TESTS: [&str; 7] = [
+const TESTS: &[&str] = &[
     include_str!("keeping.rs"),
     include_str!("life.rs"),
     include_str!("limits.rs"),
@@ -83,6 +86,8 @@ const TESTS: [&str; 7] = [
     include_str!("resolving.rs"),
     include_str!("validating.rs"),
     include_str!("sha1.rs"),
+    include_str!("../trust/ceremony.rs"),
+    include_str!("../trust/refusals.rs"),
 ];
 
 /// The body of a test.
