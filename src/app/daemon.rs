@@ -1,9 +1,11 @@
 //! The running daemon: what it is asked over the control socket, what it says about itself, reload and the end.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,14 +20,14 @@ use super::policy::{NewRule, Policy};
 use super::start::random;
 use super::{Options, locked, ports, settings};
 use crate::config::Config;
-use crate::control::api::{Nta, Reply, Request, Resolved, RuleAction, Status, Why};
+use crate::control::api::{Nta, Reply, Request, Resolved, Status, Why};
 use crate::control::audit::Log;
 use crate::control::server::{Daemon, Peer};
 use crate::guard::{Acl, Cookies, Prefix, RateLimit};
 use crate::listen::{Listeners, Service};
 use crate::outbound::{Network, SystemClock};
 use crate::policy::inspect;
-use crate::resolve::{Asked, Clock as _, Explanation, Resolver};
+use crate::resolve::{Asked, Clock as _, Explanation, Resolver, Times};
 use crate::telemetry::{Metrics, Samples, http, label, metrics, process};
 use crate::validate::{Status as Security, Validator};
 use crate::wire::name::NameError;
@@ -78,6 +80,8 @@ pub(super) struct Shared {
     listeners: tokio::sync::Mutex<Option<Listeners>>,
     /// A copy for those who must not wait for a reload.
     listening: Mutex<Vec<SocketAddr>>,
+    /// The number of worker threads, for the same.
+    workers: AtomicUsize,
     reloads: Mutex<Reloads>,
     tasks: Handle,
 }
@@ -101,6 +105,7 @@ impl Running {
     pub(super) fn new(parts: Parts) -> Running {
         let started = parts.clock.wall();
         let listening = Mutex::new(parts.listeners.local_addrs());
+        let workers = AtomicUsize::new(parts.listeners.workers());
         let load = parts.listeners.load();
         let shared = Arc::new(Shared {
             options: parts.options,
@@ -121,6 +126,7 @@ impl Running {
             metrics: parts.metrics,
             listeners: tokio::sync::Mutex::new(Some(parts.listeners)),
             listening,
+            workers,
             reloads: Mutex::new(Reloads { loaded: started, ..Reloads::default() }),
             tasks: Handle::current(),
         });
@@ -221,6 +227,8 @@ impl Running {
     /// Stops reading queries, answers those under way for at most `drain`, and lets go of everything.
     pub async fn stop(self, drain: Duration) {
         let listeners = self.shared.listeners.lock().await.take();
+        // From now on /readyz sends clients elsewhere.
+        locked(&self.shared.listening).clear();
         if let Some(listeners) = listeners {
             listeners.stop(drain).await;
         }
@@ -313,7 +321,7 @@ impl Shared {
     /// Why /readyz says no.
     fn unready(&self) -> Vec<String> {
         match self.listening().is_empty() {
-            true => vec!["no address is served".into()],
+            true => vec!["no address is served: the program is ending".into()],
             false => Vec::new(),
         }
     }
@@ -343,6 +351,7 @@ impl Shared {
             let Some(listeners) = listeners.as_mut() else { return Err("the daemon is stopping".into()) };
             listeners.reconfigure(&choice).await.map_err(|(address, error)| format!("listen.addresses: {address}: {error}"))?;
             *locked(&self.listening) = listeners.local_addrs();
+            self.workers.store(listeners.workers(), Relaxed);
         }
         if let Some(listeners) = self.listeners.lock().await.as_ref() {
             listeners.limit_streams(settings::streams(&new));
@@ -392,8 +401,10 @@ impl Shared {
         samples.set(&metrics::BLOCKING, &[], flag(!self.blocks_nothing()));
         samples.set(&metrics::CLOCK_TRUSTED, &[], flag(self.clock.wall_is_trusted()));
         let config = self.config();
-        let anchors = settings::anchors(&config);
-        samples.set(&metrics::TRUST_ANCHORS, &[], anchors.iter().map(|(_, anchors)| anchors.len()).sum::<usize>() as f64);
+        let anchors = self.validator.anchors();
+        let root = anchors.iter().filter(|(zone, _)| zone.is_root());
+        samples.set(&metrics::TRUST_ANCHORS, &[], root.map(|(_, anchors)| anchors.len()).sum::<usize>() as f64);
+        samples.set(&metrics::WORKERS, &[], self.workers.load(Relaxed) as f64);
         let reloads = locked(&self.reloads);
         samples.set(&metrics::RELOADS, &["applied"], reloads.applied as f64);
         samples.set(&metrics::RELOADS, &["refused"], reloads.refused as f64);
@@ -407,11 +418,30 @@ impl Shared {
         samples.set(&metrics::CACHE_ENTRIES, &[rrset], rrsets.len() as f64);
         samples.set(&metrics::CACHE_BYTES, &[rrset], rrsets.bytes() as f64);
         samples.set(&metrics::CACHE_LIMIT_BYTES, &[rrset], settings::resolver(&config).cache_bytes as f64);
-        let policy = &self.policy;
-        for (action, label) in [(RuleAction::Allow, "allow"), (RuleAction::Block, "block")] {
-            samples.set(&metrics::EXCEPTIONS, &[label], policy.rules(action, self.clock.wall()).len() as f64);
+        samples.set(&metrics::CACHE_EVICTIONS, &[answer], answers.evicted() as f64);
+        samples.set(&metrics::CACHE_EVICTIONS, &[rrset], rrsets.evicted() as f64);
+        let counted = self.resolver.counters();
+        for (found, count) in [
+            (label::Lookup::Hit, &counted.cache_hits),
+            (label::Lookup::Miss, &counted.cache_misses),
+            (label::Lookup::Stale, &counted.stale),
+        ] {
+            samples.set(&metrics::CACHE_LOOKUPS, &[rrset, found.label()], count.value() as f64);
         }
-        policy.lists.sample(samples);
+        samples.set(&metrics::BUDGET_EXHAUSTED, &[], counted.spent.value() as f64);
+        let (buckets, seconds) = counted.validation.read();
+        samples.histogram(&metrics::VALIDATION_SECONDS, &Times::BOUNDS, &buckets, seconds);
+        let forwarders: BTreeSet<SocketAddr> = config.forwards.iter().flat_map(|forward| &forward.servers).copied().collect();
+        for forwarder in forwarders {
+            let (health, address) = (self.resolver.health(forwarder), forwarder.to_string());
+            if let Some(time) = health.time {
+                samples.set(&metrics::FORWARDER_RTT, &[&address], time.as_secs_f64());
+            }
+            if let Some(answers) = health.answers {
+                samples.set(&metrics::FORWARDER_UP, &[&address], flag(answers));
+            }
+        }
+        self.policy.sample(samples, self.clock.wall());
         let audit = locked(&self.audit);
         samples.set(&metrics::AUDIT_ENTRIES, &[], audit.head().number as f64);
         samples.set(&metrics::AUDIT_HEAD, &[], audit.head().short() as f64);

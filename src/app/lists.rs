@@ -27,6 +27,30 @@ use crate::wire::Name;
 struct Serving {
     list: Arc<List>,
     signers: Vec<String>,
+    /// Since when, in seconds since 1970, as far as the store knows.
+    since: Option<u64>,
+}
+
+/// How a list has been read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reads {
+    /// Maybes of its filter.
+    maybes: u64,
+    /// Those of them that it denied.
+    denied: u64,
+    /// Blocks that could not be read.
+    faults: u64,
+}
+
+impl Reads {
+    fn of(list: &List) -> Reads {
+        let (maybes, denied) = list.maybes();
+        Reads { maybes, denied, faults: list.faults() }
+    }
+
+    fn plus(self, other: Reads) -> Reads {
+        Reads { maybes: self.maybes + other.maybes, denied: self.denied + other.denied, faults: self.faults + other.faults }
+    }
 }
 
 /// The store, whom it believes, and what clients asked for lately.
@@ -37,6 +61,8 @@ pub(super) struct Lists {
     serving: Mutex<Vec<Serving>>,
     recent: Arc<Mutex<Recent>>,
     refused: Mutex<BTreeMap<&'static str, u64>>,
+    /// How the versions were read that are no longer in force, by list: what is counted outlives them.
+    retired: Mutex<BTreeMap<String, Reads>>,
     /// What was found wrong at the start.
     found: Vec<String>,
 }
@@ -68,7 +94,8 @@ impl Lists {
         let found = store.warnings().iter().map(|warning| with_causes(warning)).collect();
         let serving = Mutex::new(serving(&store));
         let recent = Arc::new(Mutex::new(Recent::new(impact::MAX_NAMES)));
-        Ok(Lists { store: Mutex::new(store), trust: Mutex::new(trust), serving, recent, refused: Mutex::default(), found })
+        let (store, trust) = (Mutex::new(store), Mutex::new(trust));
+        Ok(Lists { store, trust, serving, recent, refused: Mutex::default(), retired: Mutex::default(), found })
     }
 
     /// The lists in force, by id.
@@ -91,7 +118,7 @@ impl Lists {
         let mut warnings = self.found.clone();
         let trust = locked(&self.trust);
         warnings.extend(trust.warning().map(str::to_owned));
-        for Serving { list, signers } in locked(&self.serving).iter() {
+        for Serving { list, signers, .. } in locked(&self.serving).iter() {
             let (id, serial) = (&list.manifest().id, list.manifest().serial);
             if list.faults() > 0 {
                 warnings.push(format!("list {id} has damaged blocks, which block nothing: push it again"));
@@ -178,7 +205,12 @@ impl Lists {
     }
 
     fn activated(&self, store: &Store, list: &List) -> Reply {
-        *locked(&self.serving) = serving(store);
+        let (new, mut retired) = (serving(store), locked(&self.retired));
+        let old = std::mem::replace(&mut *locked(&self.serving), new.clone());
+        for gone in old.iter().filter(|old| !new.iter().any(|new| Arc::ptr_eq(&old.list, &new.list))) {
+            let reads = retired.entry(gone.list.manifest().id.clone()).or_default();
+            *reads = reads.plus(Reads::of(&gone.list));
+        }
         Reply::Activated(version(list, store.signers(&list.manifest().id)))
     }
 
@@ -238,20 +270,29 @@ impl Lists {
     }
 
     pub(super) fn sample(&self, samples: &mut Samples) {
-        let refused = locked(&self.refused);
-        for reason in metrics::LIST_REFUSALS {
+        // A copy: whoever refuses holds the trust meanwhile, which is asked for below.
+        let refused = locked(&self.refused).clone();
+        for reason in Refusal::LABELS {
             samples.set(&metrics::LIST_REFUSED, &[reason], refused.get(reason).copied().unwrap_or(0) as f64);
         }
         if let Some(set) = locked(&self.trust).set() {
             samples.set(&metrics::KEY_SET_SERIAL, &[], set.serial as f64);
         }
-        for list in self.in_force() {
+        let retired = locked(&self.retired);
+        for Serving { list, since, .. } in locked(&self.serving).iter() {
             let manifest = list.manifest();
             let id = [manifest.id.as_str()];
             samples.set(&metrics::LIST_ENTRIES, &id, list.len() as f64);
             samples.set(&metrics::LIST_SERIAL, &id, manifest.serial as f64);
             samples.set(&metrics::LIST_BUILT, &id, manifest.created as f64);
-            samples.set(&metrics::LIST_READ_ERRORS, &id, list.faults() as f64);
+            if let Some(since) = since {
+                samples.set(&metrics::LIST_ACTIVATED, &id, *since as f64);
+            }
+            samples.set(&metrics::FILTER_BYTES, &id, list.filter_bytes() as f64);
+            let reads = Reads::of(list).plus(retired.get(&manifest.id).copied().unwrap_or_default());
+            samples.set(&metrics::FILTER_MAYBES, &id, reads.maybes as f64);
+            samples.set(&metrics::FILTER_FALSE_MAYBES, &id, reads.denied as f64);
+            samples.set(&metrics::LIST_READ_ERRORS, &id, reads.faults as f64);
             if let Some(expires) = manifest.expires {
                 samples.set(&metrics::LIST_EXPIRY, &id, expires as f64);
             }
@@ -265,7 +306,11 @@ fn is_local(peer: Peer) -> bool {
 }
 
 fn serving(store: &Store) -> Vec<Serving> {
-    store.lists().into_iter().map(|list| Serving { signers: store.signers(&list.manifest().id), list }).collect()
+    let one = |list: Arc<List>| {
+        let id = &list.manifest().id;
+        Serving { signers: store.signers(id), since: store.activated(id), list }
+    };
+    store.lists().into_iter().map(one).collect()
 }
 
 fn version(list: &List, signers: Vec<String>) -> Version {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::resolve::{Exchange, ExchangeError, Transport};
 use crate::telemetry::{Shared, label};
+use crate::wire::Message;
 
 /// A network whose exchanges are counted.
 pub(super) struct Measured<E> {
@@ -27,9 +28,16 @@ impl<E: Exchange> Exchange for Measured<E> {
             Transport::Tcp => label::Transport::Tcp,
         };
         match &result {
+            Ok(reply) if !is_message(reply) => self.counters.upstream_error(label::UpstreamError::Malformed),
             Ok(_) => self.counters.upstream(via, start.elapsed()),
             Err(error) => self.counters.upstream_error((*error).into()),
         }
         result
     }
+}
+
+/// Whether the reply can be read. A truncated one may end anywhere: it is asked for again over a stream.
+fn is_message(reply: &[u8]) -> bool {
+    const TC: u8 = 2;
+    reply.get(2).is_some_and(|flags| flags & TC != 0) || Message::parse(reply).is_ok()
 }

@@ -11,7 +11,7 @@ use crate::control::api::{Blocking, Reply, Rule, RuleAction};
 use crate::control::server::Peer;
 use crate::policy::exception::{Exception, ExceptionError, Off};
 use crate::policy::{Engine, Exceptions, Parts};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Samples, metrics};
 use crate::wire::Name;
 
 /// Lists and rules.
@@ -66,6 +66,14 @@ impl Policy {
             off_until: off.map(|off| off.until),
             off_why: off.map(|off| off.why.clone()),
         }
+    }
+
+    /// What is exported about lists and rules.
+    pub(super) fn sample(&self, samples: &mut Samples, now: u64) {
+        for (action, label) in [(RuleAction::Allow, "allow"), (RuleAction::Block, "block")] {
+            samples.set(&metrics::EXCEPTIONS, &[label], self.rules(action, now).len() as f64);
+        }
+        self.lists.sample(samples);
     }
 
     /// What is wrong with lists and rules, in words. `now` is `None` while the clock is not believed.

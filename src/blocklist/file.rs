@@ -22,6 +22,7 @@ use super::format::{BLOCK, Header, HeaderError, Kind, Section, u32_at};
 use super::hot::{Block, Hot};
 use super::key::{self, Suffixes};
 use super::parse::Format;
+use super::probes::Probes;
 use super::{Action, Scope};
 use crate::wire::Name;
 
@@ -242,6 +243,7 @@ pub struct List {
     filter: Filter,
     hot: Hot,
     faults: AtomicU64,
+    probes: Probes,
 }
 
 impl std::fmt::Debug for List {
@@ -280,7 +282,7 @@ impl List {
         }
         let digest = digest(&SHA256, &block).as_ref().try_into().expect("invariant: SHA-256 has 32 octets");
         let (hot, faults) = (Hot::new(hot_bytes), AtomicU64::new(0));
-        Ok(List { file, reader, header, digest, manifest, index, filter, hot, faults })
+        Ok(List { file, reader, header, digest, manifest, index, filter, hot, faults, probes: Probes::default() })
     }
 
     /// What the list says about itself.
@@ -323,6 +325,17 @@ impl List {
         self.faults.load(Ordering::Relaxed)
     }
 
+    /// Octets of the filter.
+    pub fn filter_bytes(&self) -> usize {
+        self.filter.as_bytes().len()
+    }
+
+    /// Look-ups since the list was opened for which the filter said maybe, so that the list was read; and those of them that the list
+    /// denied.
+    pub fn maybes(&self) -> (u64, u64) {
+        self.probes.sum()
+    }
+
     /// Whether the list has entries of this action at all.
     pub fn has(&self, action: Action) -> bool {
         self.header.shape.mask(action, Scope::Exact) | self.header.shape.mask(action, Scope::Subtree) != 0
@@ -342,12 +355,19 @@ impl List {
                 continue;
             }
             match self.confirm(name.key(labels), action, may_wait) {
-                Lookup::Listed(entry) if (whole || entry.scope == Scope::Subtree) && !entry.is_expired(now) => {
-                    return Lookup::Listed(entry);
-                }
+                // Nothing was read: it is looked up again, and counted then.
                 Lookup::WouldWait => return Lookup::WouldWait,
-                Lookup::Corrupt => none = Lookup::Corrupt,
-                Lookup::Listed(_) | Lookup::NotListed => {}
+                Lookup::Listed(entry) if whole || entry.scope == Scope::Subtree => {
+                    self.probes.note(false);
+                    if !entry.is_expired(now) {
+                        return Lookup::Listed(entry);
+                    }
+                }
+                Lookup::Corrupt => {
+                    self.probes.note(false);
+                    none = Lookup::Corrupt;
+                }
+                Lookup::Listed(_) | Lookup::NotListed => self.probes.note(true),
             }
         }
         none

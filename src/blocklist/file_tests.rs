@@ -74,10 +74,11 @@ fn a_maybe_below_an_exact_entry_is_not_a_listing() {
     for (n, name) in names.iter().enumerate() {
         assert_eq!(listed(&list, name), Some((2, n as u32 + 1)));
         let at_entry = Suffixes::of(&name.parse().unwrap());
-        maybes += usize::from(list.filter.maybe(at_entry.hash(2), Scope::Subtree));
+        maybes += u64::from(list.filter.maybe(at_entry.hash(2), Scope::Subtree));
         assert_eq!(listed(&list, &format!("below.{name}")), None);
     }
     assert!(maybes > 0, "no maybe was met");
+    assert_eq!(list.maybes(), (4000 + maybes, maybes));
 }
 
 #[test]
@@ -89,6 +90,8 @@ fn who_must_not_wait_is_told_so_until_the_block_is_in_ram() {
     assert!(matches!(ask(true), Lookup::Listed(_)));
     assert!(matches!(ask(false), Lookup::Listed(_)));
     assert_eq!(list.lookup(&suffixes("free.example"), Action::Block, 0, false), Lookup::NotListed);
+    // The one that was told to wait read nothing, and the filter ruled the last one out.
+    assert_eq!(list.maybes(), (2, 0));
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod block;
 mod details;
 pub(crate) mod durable;
 mod hot;
+mod probes;
 #[cfg(test)]
 pub(crate) mod scratch;
 mod sorter;

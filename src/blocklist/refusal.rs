@@ -183,35 +183,70 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Every label, in the order of [`Refusal::place`].
+    pub const LABELS: &[&str] = &[
+        "not_newer",
+        "too_far_ahead",
+        "rolled_back",
+        "not_yet_valid",
+        "expired",
+        "clock_untrusted",
+        "too_large",
+        "cut_short",
+        "wrong_format",
+        "unsound",
+        "bad_identity",
+        "too_many_lists",
+        "unsigned",
+        "bad_signature",
+        "unknown_key",
+        "revoked_key",
+        "not_entitled",
+        "too_few_signatures",
+        "other_file",
+        "too_much_change",
+        "protected_name",
+        "impact",
+        "own_key",
+        "disk_full",
+        "io",
+        "no_such_version",
+    ];
+
     /// Label for metrics, logs and JSON, in snake case.
     pub fn label(&self) -> &'static str {
+        Refusal::LABELS[self.place()]
+    }
+
+    /// Place of the reason in [`Refusal::LABELS`]. A new reason does not compile until it has one.
+    pub fn place(&self) -> usize {
         match self {
-            Refusal::NotNewer { .. } => "not_newer",
-            Refusal::TooFarAhead { .. } => "too_far_ahead",
-            Refusal::RolledBack { .. } => "rolled_back",
-            Refusal::NotYetValid { .. } => "not_yet_valid",
-            Refusal::Expired { .. } => "expired",
-            Refusal::ClockUntrusted { .. } => "clock_untrusted",
-            Refusal::TooLarge => "too_large",
-            Refusal::CutShort { .. } => "cut_short",
-            Refusal::WrongFormat { .. } => "wrong_format",
-            Refusal::Unsound(_) => "unsound",
-            Refusal::BadIdentity { .. } => "bad_identity",
-            Refusal::TooManyLists => "too_many_lists",
-            Refusal::Unsigned => "unsigned",
-            Refusal::BadSignature { .. } => "bad_signature",
-            Refusal::UnknownKey { .. } => "unknown_key",
-            Refusal::RevokedKey { .. } => "revoked_key",
-            Refusal::NotEntitled { .. } => "not_entitled",
-            Refusal::TooFewSignatures { .. } => "too_few_signatures",
-            Refusal::OtherFile { .. } => "other_file",
-            Refusal::TooMuchChange { .. } => "too_much_change",
-            Refusal::ProtectedName { .. } => "protected_name",
-            Refusal::Impact { .. } => "impact",
-            Refusal::OwnKey { .. } => "own_key",
-            Refusal::DiskFull => "disk_full",
-            Refusal::Io(_) => "io",
-            Refusal::NoSuchVersion { .. } => "no_such_version",
+            Refusal::NotNewer { .. } => 0,
+            Refusal::TooFarAhead { .. } => 1,
+            Refusal::RolledBack { .. } => 2,
+            Refusal::NotYetValid { .. } => 3,
+            Refusal::Expired { .. } => 4,
+            Refusal::ClockUntrusted { .. } => 5,
+            Refusal::TooLarge => 6,
+            Refusal::CutShort { .. } => 7,
+            Refusal::WrongFormat { .. } => 8,
+            Refusal::Unsound(_) => 9,
+            Refusal::BadIdentity { .. } => 10,
+            Refusal::TooManyLists => 11,
+            Refusal::Unsigned => 12,
+            Refusal::BadSignature { .. } => 13,
+            Refusal::UnknownKey { .. } => 14,
+            Refusal::RevokedKey { .. } => 15,
+            Refusal::NotEntitled { .. } => 16,
+            Refusal::TooFewSignatures { .. } => 17,
+            Refusal::OtherFile { .. } => 18,
+            Refusal::TooMuchChange { .. } => 19,
+            Refusal::ProtectedName { .. } => 20,
+            Refusal::Impact { .. } => 21,
+            Refusal::OwnKey { .. } => 22,
+            Refusal::DiskFull => 23,
+            Refusal::Io(_) => 24,
+            Refusal::NoSuchVersion { .. } => 25,
         }
     }
 

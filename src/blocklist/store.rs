@@ -144,6 +144,7 @@ pub struct Store {
     settings: Settings,
     reader: Arc<dyn BlockReader>,
     lists: BTreeMap<String, Arc<List>>,
+    activated: BTreeMap<String, u64>,
     highest: BTreeMap<String, u64>,
     warnings: Vec<Warning>,
 }
@@ -177,7 +178,8 @@ impl Store {
     /// As [`Store::open`].
     pub fn open_before(settings: Settings, reader: Arc<dyn BlockReader>, witness: Witness<'_>) -> io::Result<Store> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&settings.directory)?;
-        let mut store = Store { settings, reader, lists: BTreeMap::new(), highest: BTreeMap::new(), warnings: Vec::new() };
+        let (lists, activated, highest) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let mut store = Store { settings, reader, lists, activated, highest, warnings: Vec::new() };
         match fs::read(&store.settings.serials) {
             Ok(octets) => match serde_json::from_slice(&octets) {
                 Ok(highest) => store.highest = highest,
@@ -239,6 +241,9 @@ impl Store {
                 Ok(list) => {
                     self.lists.insert(id.to_owned(), Arc::new(list));
                     served = Some(serial);
+                    if let Some(since) = modified(&directory.join("current")).filter(|_| current == served) {
+                        self.activated.insert(id.to_owned(), since);
+                    }
                     break;
                 }
                 Err(error) => damaged.push((serial, error)),
@@ -266,6 +271,12 @@ impl Store {
     /// The list in force with this id.
     pub fn current(&self, id: &str) -> Option<&Arc<List>> {
         self.lists.get(id)
+    }
+
+    /// When the version in force of a list became so, in seconds since 1970, restarts passed over; `None` where that is not known,
+    /// because another version was damaged and passed over at start.
+    pub fn activated(&self, id: &str) -> Option<u64> {
+        self.activated.get(id).copied()
     }
 
     /// What was found wrong at start.
@@ -393,10 +404,15 @@ impl Store {
     }
 
     fn put_in_force(&mut self, id: &str, serial: u64, list: List, drill: Drill<'_>) -> Result<Arc<List>, Refusal> {
-        durable::replace(&self.settings.directory.join(id).join("current"), serial.to_string().as_bytes())?;
+        let current = self.settings.directory.join(id).join("current");
+        durable::replace(&current, serial.to_string().as_bytes())?;
         drill(Step::Named)?;
         // From here on the list is in force, whatever else fails.
         let list = Arc::new(list);
+        match modified(&current) {
+            Some(since) => self.activated.insert(id.to_owned(), since),
+            None => self.activated.remove(id),
+        };
         self.lists.insert(id.to_owned(), list.clone());
         let highest = self.highest.entry(id.to_owned()).or_default();
         *highest = (*highest).max(serial);
@@ -480,6 +496,12 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// When a file was written, in seconds since 1970: the clock of the file system is the box's own.
+fn modified(path: &Path) -> Option<u64> {
+    let written = fs::metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    written.duration_since(std::time::UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 fn version_path(directory: &Path, serial: u64) -> PathBuf {

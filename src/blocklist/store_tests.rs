@@ -37,9 +37,11 @@ fn a_pushed_list_is_in_force_and_survives_a_restart() {
     assert!(first.lists().is_empty());
     push(&mut first, &plist(&scratch, 7, (None, None))).unwrap();
     assert_eq!(in_force(&first), Some(7));
+    let since = first.activated("scam");
+    assert!(since.is_some());
     drop(first);
     let again = store(&scratch);
-    assert_eq!((in_force(&again), again.warnings().len()), (Some(7), 0));
+    assert_eq!((in_force(&again), again.warnings().len(), again.activated("scam")), (Some(7), 0, since));
 }
 
 #[test]

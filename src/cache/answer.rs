@@ -193,6 +193,7 @@ struct Shard {
     /// Copies of what the queues know, for reports that take no lock.
     bytes: AtomicUsize,
     entries: AtomicUsize,
+    evicted: AtomicU64,
 }
 
 /// Slots in buckets of [`WAYS`]; a tag of 0 is an empty slot.
@@ -209,6 +210,8 @@ struct Queues {
     small_bytes: usize,
     main_bytes: usize,
     live: usize,
+    /// Entries that had not expired when they had to go.
+    evicted: u64,
     /// Hashes lately evicted from the small queue, by their low bits: what comes back goes straight to the main queue.
     ghosts: Vec<u32>,
 }
@@ -221,6 +224,7 @@ impl AnswerCache {
             queues: Mutex::new(Queues { ghosts: vec![0; FIRST_SLOTS], ..Queues::default() }),
             bytes: AtomicUsize::new(0),
             entries: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
         };
         let shards = (0..SHARDS).map(shard).collect();
         AnswerCache { shards, key: ahash::RandomState::new(), shard_bytes: AtomicUsize::new(bytes / SHARDS) }
@@ -273,7 +277,7 @@ impl AnswerCache {
         let mut queues = shard.lock();
         shard.seat(&mut queues, &entry, key, now);
         queues.push(entry);
-        shard.evict(&mut queues, limit);
+        shard.evict(&mut queues, limit, now);
         shard.report(&queues);
     }
 
@@ -314,6 +318,11 @@ impl AnswerCache {
         self.shards.iter().map(|s| s.bytes.load(Relaxed)).sum()
     }
 
+    /// Entries that had to make room before they expired, since the start.
+    pub fn evicted(&self) -> u64 {
+        self.shards.iter().map(|s| s.evicted.load(Relaxed)).sum()
+    }
+
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[(hash >> 61) as usize % SHARDS]
     }
@@ -327,6 +336,7 @@ impl Shard {
     fn report(&self, queues: &Queues) {
         self.bytes.store(queues.small_bytes + queues.main_bytes, Relaxed);
         self.entries.store(queues.live, Relaxed);
+        self.evicted.store(queues.evicted, Relaxed);
     }
 
     /// Puts the entry into a slot: that of the same key, a free one, an expired one; else the table grows or the least used goes.
@@ -352,6 +362,7 @@ impl Shard {
                 continue;
             }
             let at = free.unwrap_or(victim.0);
+            queues.evicted += u64::from(free.is_none() && table.slots[at].load().as_ref().is_some_and(|old| now < old.expires));
             table.clear(at, queues);
             table.slots[at].store(Some(entry.clone()));
             table.tags[at].store(tag, Relaxed);
@@ -375,7 +386,7 @@ impl Shard {
         self.table.store(Arc::new(table));
     }
 
-    fn evict(&self, queues: &mut Queues, limit: usize) {
+    fn evict(&self, queues: &mut Queues, limit: usize, now: u32) {
         while queues.small_bytes + queues.main_bytes > limit {
             let from_small = queues.small_bytes > limit / 100 * SMALL_PERCENT || queues.main.is_empty();
             let popped = if from_small { queues.small.pop_front() } else { queues.main.pop_front() };
@@ -402,6 +413,7 @@ impl Shard {
                 let mask = queues.ghosts.len() - 1;
                 queues.ghosts[entry.hash as usize & mask] = fingerprint(entry.hash);
             }
+            queues.evicted += u64::from(now < entry.expires);
             self.unseat(&entry, queues);
         }
     }

@@ -217,7 +217,7 @@ impl RrsetCache {
         let entry = Arc::new(entry);
         let mut shard = self.shard(self.hasher.hash_one(&key));
         if shard.map.get(&key).is_none_or(|s| s.entry.trust <= entry.trust || s.entry.remaining(entry.stored).is_none()) {
-            shard.put(key, entry.clone(), self.shard_limit.load(Ordering::Relaxed));
+            shard.put(key, entry.clone(), self.shard_limit.load(Ordering::Relaxed), entry.stored);
         }
         entry
     }
@@ -229,7 +229,7 @@ impl RrsetCache {
         if shard.map.get(key).is_some_and(|s| Arc::ptr_eq(&s.entry, seen)) {
             let age = u32::try_from(now.saturating_sub(seen.stored).as_secs()).unwrap_or(u32::MAX);
             let entry = Entry { judged: Some(judged), ttl: seen.ttl.min(age.saturating_add(ttl_cap)), ..(**seen).clone() };
-            shard.put(key.clone(), Arc::new(entry), self.shard_limit.load(Ordering::Relaxed));
+            shard.put(key.clone(), Arc::new(entry), self.shard_limit.load(Ordering::Relaxed), now);
         }
     }
 
@@ -263,6 +263,11 @@ impl RrsetCache {
         self.shards.iter().map(|s| lock(s)).map(|s| s.probation_bytes + s.main_bytes).sum()
     }
 
+    /// Entries that had to make room before they expired, since the start.
+    pub fn evicted(&self) -> u64 {
+        self.shards.iter().map(|s| lock(s).evicted).sum()
+    }
+
     fn shard(&self, hash: u64) -> MutexGuard<'_, Shard> {
         // The high bits: the map inside uses the low ones.
         lock(&self.shards[(hash >> 56) as usize % SHARDS])
@@ -293,12 +298,13 @@ struct Shard {
     main: VecDeque<Key>,
     probation_bytes: usize,
     main_bytes: usize,
+    evicted: u64,
     ghosts: VecDeque<u64>,
     ghost_set: HashSet<u64, ahash::RandomState>,
 }
 
 impl Shard {
-    fn put(&mut self, key: Key, entry: Arc<Entry>, limit: usize) {
+    fn put(&mut self, key: Key, entry: Arc<Entry>, limit: usize, now: Duration) {
         let weight = entry.weight();
         if let Some(held) = self.map.get_mut(&key) {
             let bytes = if held.in_main { &mut self.main_bytes } else { &mut self.probation_bytes };
@@ -314,16 +320,16 @@ impl Shard {
         }
         while self.probation_bytes + self.main_bytes > limit && !self.map.is_empty() {
             if self.main.is_empty() || (self.probation_bytes * 100 > limit * PROBATION_PERCENT && !self.probation.is_empty()) {
-                self.evict_from_probation();
+                self.evict_from_probation(now);
             } else {
-                self.evict_from_main();
+                self.evict_from_main(now);
             }
         }
         self.compact();
     }
 
     /// Moves the oldest on probation to the main queue if it was used, else out; its hash is remembered.
-    fn evict_from_probation(&mut self) {
+    fn evict_from_probation(&mut self, now: Duration) {
         let Some(key) = self.probation.pop_front() else { return };
         let hash = self.map.hasher().hash_one(&key);
         let Some(held) = self.map.get_mut(&key).filter(|h| !h.in_main) else { return };
@@ -334,6 +340,7 @@ impl Shard {
             self.main.push_back(key);
             return;
         }
+        self.evicted += u64::from(held.entry.remaining(now).is_some());
         self.map.remove(&key);
         if self.ghost_set.insert(hash) {
             self.ghosts.push_back(hash);
@@ -346,7 +353,7 @@ impl Shard {
         }
     }
 
-    fn evict_from_main(&mut self) {
+    fn evict_from_main(&mut self, now: Duration) {
         let Some(key) = self.main.pop_front() else { return };
         let Some(held) = self.map.get_mut(&key).filter(|h| h.in_main) else { return };
         if held.uses > 0 {
@@ -354,6 +361,7 @@ impl Shard {
             self.main.push_back(key);
         } else {
             self.main_bytes -= held.weight;
+            self.evicted += u64::from(held.entry.remaining(now).is_some());
             self.map.remove(&key);
         }
     }
@@ -474,6 +482,8 @@ mod tests {
         }
         let left = popular.iter().filter(|owner| cache.get(&Key::rrset(owner, Rtype::A)).is_some()).count();
         assert!(left >= 95, "{left} of 100 popular names survived");
+        // Whatever is gone was pushed out: nothing of it had expired.
+        assert_eq!(cache.evicted() as usize, 20_100 - cache.len());
         assert!(cache.bytes() <= SHARDS * 40_000);
     }
 

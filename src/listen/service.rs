@@ -21,7 +21,7 @@ use crate::outbound::SystemClock;
 use crate::resolve::{Asked, Clock, Exchange, Gate, Outcome, Resolver};
 use crate::respond::{self, Blocked, MESSAGE_MAX, Terms};
 use crate::telemetry::count::{Counters, Owner, Shared};
-use crate::telemetry::label::{Action, Cache, Dropped, Lookup, Refused, Served, Transport, Verdict};
+use crate::telemetry::label::{Action, Dropped, Lookup, Refused, Served, Transport, Verdict};
 use crate::validate::Status;
 use crate::wire::query::{Fault, NAME_BUFFER, Unanswerable, Unusual};
 use crate::wire::{Name, Parsed, Query, Question, Rcode, Rtype};
@@ -274,32 +274,39 @@ impl Service {
         may_wait: bool,
     ) -> Step {
         let (policy, client, wall) = (&rules.policy, packet.from.ip(), now.trusted_wall);
-        let verdict = match policy.judge(query.name(), client, wall, may_wait) {
-            Judgement::Pass(verdict, list) => {
-                if let Some((list, action)) = list.zip(passed(verdict)) {
-                    counters.action(list, action);
-                }
-                verdict
-            }
+        let (verdict, list) = match policy.judge(query.name(), client, wall, may_wait) {
+            Judgement::Pass(verdict, list) => (verdict, list),
             Judgement::Block(block) => return block_answer(query, &block, terms, out, counters),
             Judgement::WouldWait => return Step::Slow(Why::Disk),
         };
+        // Not before it is sure that this is not all done again by the slow half.
+        let let_through = || {
+            if let Some((list, action)) = list.zip(passed(verdict)) {
+                counters.action(list, action);
+            }
+        };
         if query.unusual.is_some() {
+            let_through();
             return Step::Slow(Why::Miss(verdict));
         }
         let Some(hit) = self.cache.find(&key(query, query.checking_disabled()), now.seconds()) else {
-            counters.lookup(Cache::Answer, Lookup::Miss);
+            let_through();
+            counters.lookup(Lookup::Miss);
             return Step::Slow(Why::Miss(verdict));
         };
-        counters.lookup(Cache::Answer, Lookup::Hit);
         if !hit.is_judged(policy.generation(wall)) {
             let judge = |target: &[u8]| policy.judge_target(query.name(), target, client, wall, may_wait);
             match judge_targets(hit.targets(), policy.is_same_for_all(), judge) {
                 (Judgement::Pass(..), lasting) => hit.set_judged(lasting.then(|| policy.generation(wall))),
-                (Judgement::Block(block), _) => return block_answer(query, &block, terms, out, counters),
+                (Judgement::Block(block), _) => {
+                    counters.lookup(Lookup::Hit);
+                    return block_answer(query, &block, terms, out, counters);
+                }
                 (Judgement::WouldWait, _) => return Step::Slow(Why::Disk),
             }
         }
+        let_through();
+        counters.lookup(Lookup::Hit);
         let body = hit.body();
         respond::answer(out, query, &body, hit.age(now.seconds()), terms);
         count_answer(out, body.rcode, body.ede, verdict, counters);
@@ -436,7 +443,6 @@ impl Service {
         let body = encoding.body();
         respond::answer(out, query, &body, 0, &terms);
         count_answer(out, body.rcode, body.ede, verdict, counters);
-        counters.lookup(Cache::Rrset, Lookup::Stale);
         Some(Step::Reply(Served::Hit))
     }
 

@@ -4,7 +4,7 @@
 //! (TsuNAME), CNAME bombs and silent servers: whatever an outsider builds, one client query sends no more than this.
 //! Signature checks and hashes are `validate::Work`'s to count.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Limits of one client query.
@@ -56,27 +56,40 @@ pub(super) struct Budget {
     queries: AtomicU32,
     bytes: AtomicU32,
     glueless: AtomicU32,
+    spent: AtomicBool,
 }
 
 impl Budget {
     pub(super) fn new(limits: Limits, now: Duration) -> Budget {
         let zero = || AtomicU32::new(0);
-        Budget { limits, deadline: now + limits.time, queries: zero(), bytes: zero(), glueless: zero() }
+        Budget { limits, deadline: now + limits.time, queries: zero(), bytes: zero(), glueless: zero(), spent: AtomicBool::new(false) }
     }
 
     /// One packet upstream at `now`; gives the time left.
     pub(super) fn charge_query(&self, now: Duration) -> Result<Duration, Spent> {
-        let left = self.deadline.checked_sub(now).filter(|left| !left.is_zero()).ok_or(Spent)?;
-        charge(&self.queries, 1, self.limits.queries)?;
-        Ok(left)
+        let left = self.deadline.checked_sub(now).filter(|left| !left.is_zero());
+        let Some(left) = left else { return self.note(Err(Spent)) };
+        self.note(charge(&self.queries, 1, self.limits.queries).map(|()| left))
     }
 
     pub(super) fn charge_bytes(&self, bytes: usize) -> Result<(), Spent> {
-        charge(&self.bytes, u32::try_from(bytes).unwrap_or(u32::MAX), self.limits.bytes)
+        self.note(charge(&self.bytes, u32::try_from(bytes).unwrap_or(u32::MAX), self.limits.bytes))
     }
 
     pub(super) fn charge_glueless(&self) -> Result<(), Spent> {
-        charge(&self.glueless, 1, self.limits.glueless)
+        self.note(charge(&self.glueless, 1, self.limits.glueless))
+    }
+
+    /// Whether any charge was refused.
+    pub(super) fn is_spent(&self) -> bool {
+        self.spent.load(Ordering::Relaxed)
+    }
+
+    fn note<T>(&self, charged: Result<T, Spent>) -> Result<T, Spent> {
+        if charged.is_err() {
+            self.spent.store(true, Ordering::Relaxed);
+        }
+        charged
     }
 
     pub(super) fn queries(&self) -> u32 {
@@ -99,7 +112,9 @@ mod tests {
         let limits = Limits { queries: 2, bytes: 1000, time: Duration::from_secs(3), ..Limits::default() };
         let budget = Budget::new(limits, Duration::from_secs(100));
         assert_eq!(budget.charge_query(Duration::from_secs(101)), Ok(Duration::from_secs(2)));
+        assert!(!budget.is_spent());
         assert_eq!(budget.charge_query(Duration::from_secs(103)), Err(Spent));
+        assert!(budget.is_spent());
         assert_eq!(budget.charge_query(Duration::from_secs(101)), Ok(Duration::from_secs(2)));
         assert_eq!(budget.charge_query(Duration::from_secs(101)), Err(Spent));
         assert_eq!((budget.charge_bytes(900), budget.charge_bytes(101), budget.charge_bytes(100)), (Ok(()), Err(Spent), Ok(())));

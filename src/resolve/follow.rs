@@ -100,8 +100,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 if let Some(entry) = self.cache.fresh(&Key::failure(&question.name, question.rtype), now)
                     && let Data::Failure { ede, .. } = &entry.data
                 {
+                    self.counters.cache_hits.add();
                     return Err(Failure { cached: true, ede: ede.clone(), ..Failure::default() });
                 }
+                self.counters.cache_misses.add();
             }
             let route = route::of(&task.settings, question);
             // A route that may be left is left once the data of all its servers has failed.
@@ -187,10 +189,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let when = When { now: self.clock.wall(), trusted: self.clock.wall_is_trusted() };
         let source = Evidence { resolver: self, task };
         let reply = link.reply();
+        let start = self.clock.now();
         let verdict = match task.explains() {
             true => self.validator.judge_explained(&reply, &source, when, &task.work).await,
             false => self.validator.judge(&reply, &source, when, &task.work).await,
         };
+        self.counters.validation.add(self.clock.now().saturating_sub(start));
         let mut judged = Judged { status: verdict.status, ede: verdict.ede.clone() };
         if matches!(verdict.status, Status::Bogus(_)) && self.route_is_unsigned(task, &link.question, when).await {
             judged = Judged { status: Status::Insecure(Insecurity::NoAnchor), ede: Vec::new() };
@@ -267,9 +271,6 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 if now < *stored + Duration::from_secs(u64::from(*ttl) * 2 + 10) => *in_a_row,
             _ => 0,
         };
-        if failure.spent {
-            self.counters.spent.add();
-        }
         let longest = if failure.is_silence() || failure.spent { SILENCE_TTL_MAX } else { FAILURE_TTL_MAX };
         let ttl = (FAILURE_TTL << before.min(10)).min(longest);
         self.cache.offer(key, failure.entry(ttl, before + 1, now));

@@ -35,11 +35,14 @@ mod settings;
 mod special;
 mod store;
 mod task;
+mod times;
 
 pub use budget::Limits;
 pub use dice::Dice;
+pub use select::Health;
 pub use settings::{Any, Policy, Route, RouteKind, ServeStale, Settings};
 pub use task::Contact;
+pub use times::Times;
 
 /// How a query travels to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,8 +170,12 @@ pub struct Counters {
     pub tcp: Count,
     /// Queries that timed out.
     pub timeouts: Count,
-    /// Steps answered from the RRset cache.
+    /// Steps answered from the RRset cache, remembered failures included.
     pub cache_hits: Count,
+    /// Steps that the RRset cache did not answer.
+    pub cache_misses: Count,
+    /// How long judging a reply took, fetching keys included.
+    pub validation: Times,
     /// Client questions that were resolved, shared ones once.
     pub resolutions: Count,
     /// Client questions that joined a resolution under way.
@@ -177,7 +184,7 @@ pub struct Counters {
     pub full: Count,
     /// Resolutions that ended without an answer.
     pub failures: Count,
-    /// Resolutions that spent their budget.
+    /// Resolutions that came to nothing because they had spent their budget.
     pub spent: Count,
     /// Answers withheld as Bogus.
     pub bogus: Count,
@@ -278,6 +285,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     let (outcome, _) = this.follow(&task, &question, asked).await;
                     this.counters.signature_checks.add_many(task.work.signatures());
                     this.counters.nsec3_rounds.add_many(task.work.nsec3_rounds());
+                    if outcome.rcode == Rcode::SERVFAIL && task.budget.is_spent() {
+                        this.counters.spent.add();
+                    }
                     lead.finish(outcome);
                 });
                 self.counters.resolutions.add();
@@ -352,6 +362,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// Resolutions under way, and upstream servers remembered.
     pub fn load(&self) -> (usize, usize) {
         (self.inflight.len(), self.servers.len())
+    }
+
+    /// What is known of a server's health.
+    pub fn health(&self, server: SocketAddr) -> Health {
+        self.servers.health(server)
     }
 
     fn settings(&self) -> Arc<Settings> {

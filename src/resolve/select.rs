@@ -35,6 +35,18 @@ const TIMEOUT_FLOOR: Duration = Duration::from_millis(250);
 /// See [`TIMEOUT_FLOOR`].
 const TIMEOUT_CEILING: Duration = Duration::from_secs(3);
 
+/// Tries in a row without an answer after which a server counts as down: one lost packet says little.
+const DOWN_AFTER: u32 = 2;
+
+/// How a server has been doing, for reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Health {
+    /// Smoothed round-trip time; `None` until it answered once.
+    pub time: Option<Duration>,
+    /// Whether it answers, by the last tries; `None` until it was asked.
+    pub answers: Option<bool>,
+}
+
 /// What is known of one server.
 #[derive(Debug, Clone)]
 struct Server {
@@ -140,6 +152,14 @@ impl Servers {
     /// Whether it was silent lately and has not answered since.
     pub(super) fn is_silent(&self, server: SocketAddr, now: Duration) -> bool {
         self.table().servers.get(&server).is_some_and(|s| s.silent > 0 && now < s.silent_at + SILENT_FOR)
+    }
+
+    /// How it has been doing.
+    pub(super) fn health(&self, server: SocketAddr) -> Health {
+        let table = self.table();
+        let Some(known) = table.servers.get(&server) else { return Health::default() };
+        let asked = known.time.is_some() || known.silent > 0;
+        Health { time: known.time.map(|(smoothed, _)| smoothed), answers: asked.then_some(known.silent < DOWN_AFTER) }
     }
 
     /// Whether queries to it carry an OPT record: yes, unless it choked on one lately.
@@ -308,6 +328,18 @@ mod tests {
         assert_eq!(servers.timeout(server(1)), TIMEOUT_CEILING);
         (0..20).for_each(|_| servers.answered(server(1), ms(5), true));
         assert_eq!(servers.timeout(server(1)), TIMEOUT_FLOOR);
+    }
+
+    #[test]
+    fn a_server_is_down_after_two_silences_in_a_row_and_up_at_its_first_answer() {
+        let servers = Servers::default();
+        assert_eq!(servers.health(server(1)), Health::default());
+        servers.silent(server(1), ms(0));
+        assert_eq!(servers.health(server(1)), Health { time: None, answers: Some(true) });
+        servers.silent(server(1), ms(0));
+        assert_eq!(servers.health(server(1)).answers, Some(false));
+        servers.answered(server(1), ms(30), true);
+        assert_eq!(servers.health(server(1)), Health { time: Some(ms(30)), answers: Some(true) });
     }
 
     #[test]

@@ -118,6 +118,14 @@ impl Default for Metrics {
 #[derive(Default)]
 pub struct Samples {
     values: HashMap<&'static str, Vec<(Vec<String>, f64)>>,
+    histograms: Vec<(&'static Metric, Counted)>,
+}
+
+/// A histogram as it is shown: one count more than there are bounds.
+struct Counted {
+    bounds: &'static [f64],
+    counts: Vec<u64>,
+    sum: f64,
 }
 
 impl Samples {
@@ -143,6 +151,15 @@ impl Samples {
             Some((_, sum)) => *sum += value,
             None => rows.push((labels, value)),
         }
+    }
+}
+
+impl Samples {
+    /// A histogram without labels that its room has counted by itself: `counts` by the upper `bounds` of the buckets, the last beyond all
+    /// of them, and the `sum` of what was measured.
+    pub fn histogram(&mut self, metric: &'static Metric, bounds: &'static [f64], counts: &[u64], sum: f64) {
+        debug_assert!(metric.kind == Kind::Histogram && metric.labels.is_empty() && counts.len() == bounds.len() + 1, "{}", metric.name);
+        self.histograms.push((metric, Counted { bounds, counts: counts.to_vec(), sum }));
     }
 }
 
@@ -181,15 +198,15 @@ impl Collector for Table {
         for source in locked(&self.state.sources).iter() {
             source(&mut samples);
         }
-        if !self.state.bystander {
-            samples.set(&metrics::WORKERS, &[], workers.len() as f64);
-        }
         samples.set(&metrics::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0);
         for metric in TABLE {
             for (labels, value) in samples.values.remove(metric.name).unwrap_or_default() {
                 let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
                 out.value(metric, &labels, value);
             }
+        }
+        for (metric, counted) in &samples.histograms {
+            out.histogram(metric, &[], counted);
         }
         out.families
     }
@@ -248,12 +265,18 @@ impl Families {
         }
     }
 
-    fn histogram(&mut self, metric: &'static Metric, labels: &[&str], parts: &[&count::Histogram]) {
+    fn timed<'a>(&mut self, metric: &'static Metric, label: &str, parts: impl Iterator<Item = &'a count::Histogram> + Clone) {
+        let count_in = |bucket: usize| parts.clone().map(|part| part.buckets[bucket].load(Relaxed)).sum::<u64>();
+        let counts = (0..=BOUNDS.len()).map(count_in).collect();
+        let sum = parts.clone().map(|part| part.sum_ns.load(Relaxed)).sum::<u64>() as f64 / 1e9;
+        self.histogram(metric, &[label], &Counted { bounds: &BOUNDS, counts, sum });
+    }
+
+    fn histogram(&mut self, metric: &'static Metric, labels: &[&str], counted: &Counted) {
         let mut cumulative = 0;
-        let mut buckets = Vec::with_capacity(BOUNDS.len());
-        let count_in = |bucket: usize| parts.iter().map(|part| part.buckets[bucket].load(Relaxed)).sum::<u64>();
-        for (index, bound) in BOUNDS.iter().enumerate() {
-            cumulative += count_in(index);
+        let mut buckets = Vec::with_capacity(counted.bounds.len());
+        for (bound, count) in counted.bounds.iter().zip(&counted.counts) {
+            cumulative += count;
             let mut bucket = Bucket::default();
             bucket.set_cumulative_count(cumulative);
             bucket.set_upper_bound(*bound);
@@ -261,8 +284,8 @@ impl Families {
         }
         let mut histogram = Histogram::default();
         histogram.set_bucket(buckets);
-        histogram.set_sample_count(cumulative + count_in(BOUNDS.len()));
-        histogram.set_sample_sum(parts.iter().map(|part| part.sum_ns.load(Relaxed)).sum::<u64>() as f64 / 1e9);
+        histogram.set_sample_count(counted.counts.iter().sum());
+        histogram.set_sample_sum(counted.sum);
         let mut sample = Sample::default();
         sample.set_histogram(histogram);
         self.push(metric, labels, sample);
@@ -287,17 +310,14 @@ impl Families {
         self.counters(&metrics::DROPPED, super::Dropped::LABELS, |i| sum(workers, |cells| &cells.dropped[i]));
         self.counters(&metrics::REFUSED, super::Refused::LABELS, |i| sum(workers, |cells| &cells.refused[i]));
         self.value(&metrics::TRUNCATED, &[], sum(workers, |cells| &cells.truncated) as f64);
-        for &cache in Cache::ALL {
-            for &found in Lookup::ALL {
-                let total = sum(workers, |cells| &cells.lookups[cache as usize][found as usize]);
-                self.value(&metrics::CACHE_LOOKUPS, &[cache.label(), found.label()], total as f64);
-            }
+        for found in [Lookup::Hit, Lookup::Miss] {
+            let total = sum(workers, |cells| &cells.lookups[found as usize]);
+            self.value(&metrics::CACHE_LOOKUPS, &[Cache::Answer.label(), found.label()], total as f64);
         }
         self.counters(&metrics::VALIDATIONS, label::STATUS, |i| sum(workers, |cells| &cells.statuses[i]));
         self.counters(&metrics::BOGUS, label::BOGUS, |i| sum(workers, |cells| &cells.bogus[i]));
         self.counters(&metrics::EDE, label::EDE, |i| sum(workers, |cells| &cells.ede[i]));
         self.counters(&metrics::UPSTREAM_ERRORS, super::UpstreamError::LABELS, |i| sum(workers, |cells| &cells.upstream_errors[i]));
-        self.value(&metrics::BUDGET_EXHAUSTED, &[], sum(workers, |cells| &cells.budget_exhausted) as f64);
         let named = lists.iter().map(String::as_str).enumerate();
         let other = (lists.len() == LIST_SLOTS - 1).then_some((LIST_SLOTS - 1, "other"));
         for (slot, list) in named.chain(other) {
@@ -307,15 +327,11 @@ impl Families {
             }
         }
         for &served in Served::ALL {
-            let parts: Vec<_> = workers.iter().map(|cells| &cells.served[served as usize]).collect();
-            self.histogram(&metrics::RESPONSE_SECONDS, &[served.label()], &parts);
+            self.timed(&metrics::RESPONSE_SECONDS, served.label(), workers.iter().map(|cells| &cells.served[served as usize]));
         }
         for &via in Transport::ALL {
-            let parts: Vec<_> = workers.iter().map(|cells| &cells.upstream[via as usize]).collect();
-            self.histogram(&metrics::UPSTREAM_SECONDS, &[via.label()], &parts);
+            self.timed(&metrics::UPSTREAM_SECONDS, via.label(), workers.iter().map(|cells| &cells.upstream[via as usize]));
         }
-        let parts: Vec<_> = workers.iter().map(|cells| &cells.validation).collect();
-        self.histogram(&metrics::VALIDATION_SECONDS, &[], &parts);
     }
 }
 
@@ -365,7 +381,6 @@ mod tests {
         assert_eq!(line(&text, r#"postern_response_duration_seconds_bucket{served="hit",le="0.000025"}"#), "3000");
         let sum: f64 = line(&text, r#"postern_response_duration_seconds_sum{served="hit"}"#).parse().unwrap();
         assert!((sum - 0.06).abs() < 1e-9);
-        assert_eq!(line(&text, "postern_workers"), "4");
     }
 
     #[test]
@@ -412,12 +427,23 @@ mod tests {
         let size = Arc::new(AtomicU64::new(7));
         let seen = size.clone();
         metrics.source(move |samples| samples.set(&metrics::CACHE_BYTES, &["answer"], seen.load(Relaxed) as f64));
-        metrics.source(|samples| samples.set(&metrics::LIST_REFUSED, &["a reason of tomorrow"], 2.0));
+        metrics.source(|samples| samples.histogram(&metrics::VALIDATION_SECONDS, &[0.5, 1.0], &[1, 2, 3], 9.0));
         assert_eq!(line(&metrics.text(), r#"postern_cache_bytes{cache="answer"}"#), "7");
         size.store(8, Relaxed);
         let text = metrics.text();
         assert_eq!(line(&text, r#"postern_cache_bytes{cache="answer"}"#), "8");
-        assert_eq!(line(&text, r#"postern_list_refused_total{reason="other"}"#), "2");
+        for (series, value) in
+            [(r#"bucket{le="0.5"}"#, "1"), (r#"bucket{le="1"}"#, "3"), (r#"bucket{le="+Inf"}"#, "6"), ("sum", "9"), ("count", "6")]
+        {
+            assert_eq!(line(&text, &format!("postern_validation_duration_seconds_{series}")), value);
+        }
+    }
+
+    #[test]
+    fn a_value_of_tomorrow_is_counted_as_other() {
+        let metrics = Metrics::bystander();
+        metrics.source(|samples| samples.set(&metrics::EDE, &["4711"], 2.0));
+        assert_eq!(line(&metrics.text(), r#"postern_extended_errors_total{code="other"}"#), "2");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::label::{self, Action, Cache, Dropped, Lookup, Qtype, RcodeLabel, Refused, Served, Transport, UpstreamError, Verdict};
+use super::label::{self, Action, Dropped, Lookup, Qtype, RcodeLabel, Refused, Served, Transport, UpstreamError, Verdict};
 use crate::validate::Status;
 use crate::wire::{Rcode, Rtype};
 
@@ -39,16 +39,14 @@ pub(super) struct Cells {
     pub(super) dropped: [Count; Dropped::ALL.len()],
     pub(super) refused: [Count; Refused::ALL.len()],
     pub(super) truncated: Count,
-    pub(super) lookups: [[Count; Lookup::ALL.len()]; Cache::ALL.len()],
+    pub(super) lookups: [Count; Lookup::ALL.len()],
     pub(super) statuses: [Count; label::STATUS.len()],
     pub(super) bogus: [Count; label::BOGUS.len()],
     pub(super) ede: [Count; label::EDE.len()],
     pub(super) actions: [[Count; Action::ALL.len()]; LIST_SLOTS],
-    pub(super) budget_exhausted: Count,
     pub(super) upstream_errors: [Count; UpstreamError::ALL.len()],
     pub(super) served: [Histogram; Served::ALL.len()],
     pub(super) upstream: [Histogram; Transport::ALL.len()],
-    pub(super) validation: Histogram,
 }
 
 /// A list's place among the counters, from [`super::Metrics::list`].
@@ -120,9 +118,9 @@ impl<O: Owner> Counters<O> {
         O::add(&self.cells.truncated, 1);
     }
 
-    /// A cache was asked.
-    pub fn lookup(&self, cache: Cache, found: Lookup) {
-        O::add(&self.cells.lookups[cache as usize][found as usize], 1);
+    /// The answer cache was asked.
+    pub fn lookup(&self, found: Lookup) {
+        O::add(&self.cells.lookups[found as usize], 1);
     }
 
     /// An outcome of a resolution has this security status.
@@ -149,11 +147,6 @@ impl<O: Owner> Counters<O> {
         O::add(&self.cells.actions[list.0][action as usize], 1);
     }
 
-    /// A query used up its budget of work.
-    pub fn budget_exhausted(&self) {
-        O::add(&self.cells.budget_exhausted, 1);
-    }
-
     /// A response left so long after its query came.
     pub fn latency(&self, served: Served, took: Duration) {
         observe::<O>(&self.cells.served[served as usize], took);
@@ -167,11 +160,6 @@ impl<O: Owner> Counters<O> {
     /// Another server did not answer, or with rubbish.
     pub fn upstream_error(&self, error: UpstreamError) {
         O::add(&self.cells.upstream_errors[error as usize], 1);
-    }
-
-    /// Validating one outcome took this long.
-    pub fn validation(&self, took: Duration) {
-        observe::<O>(&self.cells.validation, took);
     }
 }
 

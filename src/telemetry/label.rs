@@ -118,7 +118,7 @@ labels! {
         Hit => "hit",
         /// Nothing, or an expired entry that may not be served.
         Miss => "miss",
-        /// An expired entry that was served (RFC 8767).
+        /// An expired entry that was served (RFC 8767); of RRsets alone, the answer cache holds none.
         Stale => "stale",
     }
 

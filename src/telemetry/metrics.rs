@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use super::label::{self, Action, Cache, Dropped, Lookup, Qtype, RcodeLabel, Refused, Served, Transport, UpstreamError, Verdict};
+use crate::blocklist::refusal::Refusal;
 
 /// What a metric measures with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +100,7 @@ metrics! {
         "Client streams (TCP) open now.";
 
     CACHE_LOOKUPS = Counter "postern_cache_lookups_total" in "lookups" by [closed("cache", Cache::LABELS), closed("result", Lookup::LABELS)]:
-        "Cache lookups by what they found.";
+        "Cache lookups by what they found. `stale` counts answers made of expired RRsets (RFC 8767).";
     CACHE_ENTRIES = Gauge "postern_cache_entries" in "entries" by [closed("cache", Cache::LABELS)]:
         "Entries held.";
     CACHE_BYTES = Gauge "postern_cache_bytes" in "bytes" by [closed("cache", Cache::LABELS)]:
@@ -107,7 +108,7 @@ metrics! {
     CACHE_LIMIT_BYTES = Gauge "postern_cache_limit_bytes" in "bytes" by [closed("cache", Cache::LABELS)]:
         "Bytes it may hold.";
     CACHE_EVICTIONS = Counter "postern_cache_evictions_total" in "entries" by [closed("cache", Cache::LABELS)]:
-        "Live entries pushed out to make room.";
+        "Entries that had to make room before they expired.";
     CACHE_PREFETCHES = Counter "postern_cache_prefetches_total" in "resolutions" by []:
         "Popular entries resolved again shortly before they expired.";
 
@@ -116,9 +117,9 @@ metrics! {
     UPSTREAM_ERRORS = Counter "postern_upstream_errors_total" in "queries" by [closed("reason", UpstreamError::LABELS)]:
         "Queries to other servers that brought no usable reply, by reason.";
     FORWARDER_RTT = Gauge "postern_forwarder_rtt_seconds" in "seconds" by [FORWARDER]:
-        "Smoothed round-trip time to a configured forwarder.";
+        "Smoothed round-trip time to a configured forwarder; absent until it answered once.";
     FORWARDER_UP = Gauge "postern_forwarder_up" in "0 or 1" by [FORWARDER]:
-        "1 while a configured forwarder answers.";
+        "1 while a configured forwarder answers, 0 after two silences in a row; absent until it was asked.";
     BUDGET_EXHAUSTED = Counter "postern_budget_exhausted_total" in "queries" by []:
         "Client queries given up because they used all the work that one query may cause.";
 
@@ -127,7 +128,7 @@ metrics! {
     BOGUS = Counter "postern_bogus_total" in "outcomes" by [closed("reason", label::BOGUS)]:
         "Bogus outcomes by what is wrong with the proof.";
     VALIDATION_SECONDS = Histogram "postern_validation_duration_seconds" in "seconds" by []:
-        "Time spent to validate one outcome, fetching keys included.";
+        "Time to validate one reply, fetching keys included. What was validated before is not timed again.";
     EDE = Counter "postern_extended_errors_total" in "responses" by [closed("code", label::EDE)]:
         "Extended DNS Errors sent, by info code (RFC 8914).";
     TRUST_ANCHORS = Gauge "postern_trust_anchors" in "keys" by []:
@@ -136,7 +137,7 @@ metrics! {
         "1 while the wall clock is above the clock floor; at 0 signature times are not judged and AD is never set.";
 
     BLOCKING = Gauge "postern_blocking" in "0 or 1" by []:
-        "1 while at least one block list is active. At 0 NOTHING IS BLOCKED.";
+        "1 while a block list or a rule of `postern block` is in force and blocking is not switched off. At 0 NOTHING IS BLOCKED.";
     LIST_ENTRIES = Gauge "postern_list_entries" in "names" by [LIST]:
         "Names in the active version of a list.";
     LIST_SERIAL = Gauge "postern_list_serial" in "serial number" by [LIST]:
@@ -144,11 +145,11 @@ metrics! {
     LIST_BUILT = Gauge "postern_list_built_timestamp_seconds" in "seconds since 1970" by [LIST]:
         "When the active version of a list was built; the age is time() minus this.";
     LIST_ACTIVATED = Gauge "postern_list_activated_timestamp_seconds" in "seconds since 1970" by [LIST]:
-        "When the active version of a list became active.";
+        "When the active version of a list became active; absent where a damaged one was passed over at start.";
     LIST_EXPIRY = Gauge "postern_list_expiry_timestamp_seconds" in "seconds since 1970" by [LIST]:
         "When the active version of a list should have been replaced; absent for a list without expiry.";
-    LIST_REFUSED = Counter "postern_list_refused_total" in "pushes" by [closed("reason", LIST_REFUSALS)]:
-        "List updates refused, by reason; the old version stays active.";
+    LIST_REFUSED = Counter "postern_list_refused_total" in "updates" by [closed("reason", Refusal::LABELS)]:
+        "Pushes and rollbacks of lists refused, by reason; what was active stays so.";
     KEY_SET_SERIAL = Gauge "postern_key_set_serial" in "serial number" by []:
         "Serial of the key set in force; absent without one. Below that of the curator's folder: a revocation has not arrived.";
     AUDIT_ENTRIES = Gauge "postern_audit_entries" in "entries" by []:
@@ -160,13 +161,13 @@ metrics! {
     FILTER_BYTES = Gauge "postern_list_filter_bytes" in "bytes" by [LIST]:
         "Memory of a list's Bloom filter.";
     FILTER_MAYBES = Counter "postern_list_filter_maybes_total" in "lookups" by [LIST]:
-        "Lookups for which the Bloom filter said maybe, so that the list itself was read.";
+        "Filter look-ups that said maybe, so that the list itself was read.";
     FILTER_FALSE_MAYBES = Counter "postern_list_filter_false_maybes_total" in "lookups" by [LIST]:
         "Maybes that the list itself denied: the price of the filter, never a false block.";
     LIST_READ_ERRORS = Counter "postern_list_read_errors_total" in "blocks" by [LIST]:
         "Blocks of a list file that could not be read or fail their checksum; such a block blocks nothing.";
     EXCEPTIONS = Gauge "postern_exceptions" in "exceptions" by [closed("action", &["allow", "block"])]:
-        "Timed exceptions in force.";
+        "Rules of `postern block` and `postern allow` in force.";
 
     SENSOR_FRAMES = Counter "postern_sensor_frames_total" in "frames" by [INTERFACE]:
         "Frames that the sensor has read.";
@@ -198,7 +199,7 @@ metrics! {
         "Lines not written because the disk or the reader was too slow.";
 
     READY = Gauge "postern_ready" in "0 or 1" by []:
-        "What /readyz says: 1 while queries are answered as configured.";
+        "What /readyz says: 1 while queries are answered as configured, 0 from the order to stop on.";
     RELOADS = Counter "postern_config_reloads_total" in "reloads" by [closed("result", &["applied", "refused"])]:
         "Configuration reloads by result; a refused one leaves the old configuration in force.";
     CONFIG_LOADED = Gauge "postern_config_loaded_timestamp_seconds" in "seconds since 1970" by []:
@@ -206,7 +207,7 @@ metrics! {
     BUILD = Gauge "postern_build_info" in "1" by [Label { name: "version", values: Values::Configured("the version of the program") }]:
         "Always 1; the label says which program this is.";
     WORKERS = Gauge "postern_workers" in "threads" by []:
-        "Worker threads that count.";
+        "Threads that read and answer queries over UDP.";
 
     PROCESS_CPU = Counter "process_cpu_seconds_total" in "seconds" by []:
         "CPU time used, user and system.";
@@ -225,37 +226,6 @@ metrics! {
     PROCESS_START = Gauge "process_start_time_seconds" in "seconds since 1970" by []:
         "When the process started.";
 }
-
-/// Labels of [`crate::blocklist::store::Refusal`]; a newer reason is `other`.
-pub const LIST_REFUSALS: &[&str] = &[
-    "not_newer",
-    "too_far_ahead",
-    "rolled_back",
-    "not_yet_valid",
-    "expired",
-    "clock_untrusted",
-    "too_large",
-    "cut_short",
-    "wrong_format",
-    "unsound",
-    "bad_identity",
-    "too_many_lists",
-    "unsigned",
-    "bad_signature",
-    "unknown_key",
-    "revoked_key",
-    "not_entitled",
-    "too_few_signatures",
-    "other_file",
-    "too_much_change",
-    "protected_name",
-    "impact",
-    "own_key",
-    "disk_full",
-    "io",
-    "no_such_version",
-    "other",
-];
 
 /// Messages the sensor sees.
 pub const SENSOR_KINDS: &[&str] = &["query", "response"];
@@ -277,7 +247,7 @@ pub fn markdown() -> String {
          On `http://127.0.0.1:9353/metrics` by default, in the Prometheus text format. This page is printed from the table in\n\
          `src/telemetry/metrics.rs`, and a test compares them (`tests/metrics_page.rs` says how to print it again).\n\n\
          No client address and no queried name is ever a label: every label below has a closed set of values, or takes them from the\n\
-         operator's own configuration. The number of series does not depend on traffic.\n\n\
+         operator's own configuration. The number of series is bounded by the configuration, whatever is asked and by whomever.\n\n\
          | metric | type | unit | labels | what it says |\n|---|---|---|---|---|\n",
     );
     for metric in TABLE {

@@ -134,6 +134,13 @@ impl Daemon {
         line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
     }
 
+    /// Changes the text of its configuration and has it read again; says whether it was taken.
+    pub fn change(&self, change: impl FnOnce(String) -> String) -> bool {
+        let path = self.folder.0.join("postern.toml");
+        std::fs::write(&path, change(std::fs::read_to_string(&path).unwrap())).unwrap();
+        self.postern(&["reload"]).status.success()
+    }
+
     /// The text of /metrics.
     pub fn scrape(&self) -> String {
         let mut stream = TcpStream::connect(self.metrics).unwrap();
@@ -237,9 +244,19 @@ pub fn query(id: u16, name: &str, rtype: Rtype) -> Vec<u8> {
     bytes
 }
 
-/// A recursive resolver that has an address for every name, for the daemon to forward to.
+/// What an upstream does with queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behaviour {
+    Answers,
+    Silent,
+    /// Its replies fit the query and are no messages.
+    Garbles,
+}
+
+/// A recursive resolver that has an address for every name, for the daemon to forward to. Names that begin with `brief` live a second.
 pub struct Upstream {
     pub address: SocketAddr,
+    behaviour: Arc<AtomicU8>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -253,12 +270,18 @@ impl Upstream {
         socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let (address, stop) = (socket.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
         let stopped = stop.clone();
+        let behaviour = Arc::new(AtomicU8::new(Behaviour::Answers as u8));
+        let behaves = behaviour.clone();
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while !stopped.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
                 let Ok(message) = Message::parse(&buffer[..length]) else { continue };
                 let Some(question) = message.question else { continue };
+                let behaviour = behaves.load(Ordering::Relaxed);
+                if behaviour == Behaviour::Silent as u8 {
+                    continue;
+                }
                 // The question goes back in its own case; the record points at it.
                 let end = 12 + question.name.wire().len() + 4;
                 let mut reply = buffer[..end].to_vec();
@@ -266,13 +289,24 @@ impl Upstream {
                 reply[6..12].fill(0);
                 if question.rtype == Rtype::A {
                     reply[7] = 1;
-                    reply.extend([0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 14, 16, 0, 4]);
+                    let ttl: u32 = if question.name.to_string().starts_with("brief") { 1 } else { 3600 };
+                    reply.extend([0xc0, 0x0c, 0, 1, 0, 1]);
+                    reply.extend(ttl.to_be_bytes());
+                    reply.extend([0, 4]);
                     reply.extend(Upstream::EVERYWHERE);
+                }
+                if behaviour == Behaviour::Garbles as u8 {
+                    reply.truncate(end);
+                    reply[7] = 1;
                 }
                 let _ = socket.send_to(&reply, from);
             }
         });
-        Upstream { address, stop, thread: Some(thread) }
+        Upstream { address, behaviour, stop, thread: Some(thread) }
+    }
+
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.behaviour.store(behaviour as u8, Ordering::Relaxed);
     }
 
     /// Settings that forward everything here, unvalidated.
