@@ -6,6 +6,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
@@ -13,32 +14,34 @@ use serde_json::Value;
 
 /// The bar: a bypass is told within this.
 const SOON: Duration = Duration::from_secs(5);
-const HOST: &str = "10.99.0.7";
-const OURS: &str = "10.99.0.1";
-const FOREIGN: &str = "198.51.100.53";
+pub(super) const HOST: &str = "10.99.0.7";
+pub(super) const OURS: &str = "10.99.0.1";
+pub(super) const FOREIGN: &str = "198.51.100.53";
 const FRONT: &str = "203.0.113.9";
 
 fn run(program: &str, arguments: &[&str]) -> Output {
     Command::new(program).args(arguments).output().unwrap_or_else(|error| panic!("{program} (see tests/packages.txt): {error}"))
 }
 
-fn must(program: &str, arguments: &[&str]) -> String {
+pub(super) fn must(program: &str, arguments: &[&str]) -> String {
     let output = run(program, arguments);
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 /// Two namespaces, gone with everything in them at the end.
-struct Network {
-    host: String,
-    gateway: String,
-    folder: PathBuf,
+pub(super) struct Network {
+    pub(super) host: String,
+    pub(super) gateway: String,
+    pub(super) folder: PathBuf,
     children: Vec<Child>,
 }
 
 impl Network {
-    fn new() -> Network {
-        let id = std::process::id();
+    pub(super) fn new() -> Network {
+        // Tests of one process each have one of their own.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let (host, gateway) = (format!("post-h{id}"), format!("post-g{id}"));
         let folder = std::env::temp_dir().join(format!("postern-sensor-live-{id}"));
         std::fs::create_dir_all(&folder).unwrap();
@@ -59,7 +62,7 @@ impl Network {
         network
     }
 
-    fn inside(&self, namespace: &str, program: &str) -> Command {
+    pub(super) fn inside(&self, namespace: &str, program: &str) -> Command {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", namespace, program]);
         command

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests read and write capture files")]
 
+mod counted;
 mod fields;
 mod live;
 mod packets;

@@ -222,14 +222,14 @@ impl Watch {
     /// One interface until the end.
     fn interface(&self, index: usize, mut capture: Capture, sender: &SyncSender<Report>) {
         let mut asked = Duration::ZERO;
-        let mut frames = 0;
+        let (mut frames, mut last) = (0, None);
         while !self.stop.load(Relaxed) {
             let link = capture.link();
-            let mut last = None;
+            let mut read = false;
             let now = match capture.next_frame() {
                 Ok(Some((at, frame))) => {
                     frames += 1;
-                    last = Some(at);
+                    (last, read) = (Some(at), true);
                     locked(&self.sensor).frame(at, link, frame, &mut |report| self.tell(report, sender));
                     at
                 }
@@ -244,22 +244,21 @@ impl Watch {
                     capture::now()
                 }
             };
-            if last.is_some() && now.saturating_sub(asked) < STATISTICS {
+            if read && now.saturating_sub(asked) < STATISTICS {
                 continue;
             }
             asked = now;
+            if read {
+                locked(&self.interfaces)[index].trouble = None;
+            }
             self.note(index, frames, last, capture.statistics());
         }
-        self.note(index, frames, None, capture.statistics());
+        self.note(index, frames, last, capture.statistics());
     }
 
     fn note(&self, index: usize, frames: u64, last: Option<Duration>, statistics: io::Result<Statistics>) {
         let interface = &mut locked(&self.interfaces)[index];
-        interface.frames = frames;
-        if let Some(at) = last {
-            interface.last_frame = Some(at.as_secs_f64());
-            interface.trouble = None;
-        }
+        (interface.frames, interface.last_frame) = (frames, last.map(|at| at.as_secs_f64()));
         match statistics {
             Ok(Statistics { seen, dropped }) => (interface.seen, interface.dropped) = (seen, dropped),
             Err(error) => interface.trouble = Some(error.to_string()),
