@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use postern::telemetry::metrics::{Kind, TABLE};
+use postern::telemetry::metrics::{Kind, Metric, TABLE, Values};
 use serde_json::Value;
 
 fn folder() -> PathBuf {
@@ -24,11 +24,67 @@ fn metrics_in(expression: &str) -> Vec<String> {
     words.filter(|word| (word.starts_with("postern_") || word.starts_with("process_")) && !word.contains(':')).map(str::to_owned).collect()
 }
 
-fn exists(name: &str) -> bool {
-    TABLE.iter().any(|metric| match metric.kind {
+/// The metric behind a series of this name.
+fn metric(name: &str) -> Option<&'static Metric> {
+    TABLE.iter().copied().find(|metric| match metric.kind {
         Kind::Histogram => ["_bucket", "_sum", "_count"].iter().any(|suffix| name.strip_suffix(suffix) == Some(metric.name)),
         Kind::Counter | Kind::Gauge => metric.name == name,
     })
+}
+
+fn exists(name: &str) -> bool {
+    metric(name).is_some()
+}
+
+/// Labels that Prometheus adds.
+const ADDED: &[&str] = &["instance", "job", "le"];
+
+/// What an expression gets wrong about labels: one that its metrics do not have, or a value that never occurs.
+fn wrong_labels(expression: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let named: Vec<&Metric> = metrics_in(expression).iter().filter_map(|name| metric(name)).collect();
+    let has = |metric: &Metric, label: &str| ADDED.contains(&label) || metric.labels.iter().any(|own| own.name == label);
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    // A label without a matcher: by (label, ...).
+    for (at, _) in expression.match_indices("by (") {
+        for label in expression[at + 4..].split(')').next().unwrap().split(',').map(str::trim) {
+            if !named.is_empty() && !named.iter().all(|metric| has(metric, label)) {
+                wrong.push(format!("by {label}"));
+            }
+        }
+    }
+    // A selector: name{label op "value", ...}.
+    for (at, _) in expression.match_indices('{') {
+        let name = &expression[..at][expression[..at].rfind(|c| !is_word(c)).map_or(0, |end| end + 1)..];
+        let Some(metric) = metric(name) else { continue };
+        for matcher in expression[at + 1..].split('}').next().unwrap().split(',').map(str::trim) {
+            let label = &matcher[..matcher.find(|c| !is_word(c)).unwrap_or(matcher.len())];
+            let values = matcher.split('"').nth(1).unwrap_or_default();
+            let known = metric.labels.iter().find(|own| own.name == label).map(|own| own.values);
+            match known {
+                None if !ADDED.contains(&label) => wrong.push(format!("{name}{{{label}}}")),
+                Some(Values::Closed(set)) => {
+                    wrong
+                        .extend(values.split('|').filter(|value| !set.contains(value)).map(|value| format!("{name}{{{label}={value:?}}}")));
+                }
+                _ => {}
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn a_query_for_what_never_occurs_is_found() {
+    for (expression, wrong) in [
+        ("sum by (reason) (rate(postern_dropped_total{reason=~\"acl|queue_full\",instance=~\"$instance\"}[5m]))", 0),
+        ("sum by (cause) (rate(postern_dropped_total[5m]))", 1),
+        ("postern_dropped_total{reason=\"nonsense\"}", 1),
+        ("postern_dropped_total{cause=\"acl\"} / postern_queries_total{transport=\"quic\"}", 2),
+        ("histogram_quantile(0.9, sum by (le, served) (rate(postern_response_duration_seconds_bucket[5m])))", 0),
+    ] {
+        assert_eq!(wrong_labels(expression).len(), wrong, "{expression}: {:?}", wrong_labels(expression));
+    }
 }
 
 #[test]
@@ -59,7 +115,15 @@ fn every_panel_has_a_unit_a_description_and_metrics_that_exist() {
                 for name in named {
                     assert!(exists(&name), "{title} asks for {name}, which is not in the table");
                 }
+                assert_eq!(wrong_labels(expression), [""; 0], "{title} asks for what never occurs");
             }
+        }
+        let annotations = dashboard["annotations"]["list"].as_array().unwrap();
+        let variables = dashboard["templating"]["list"].as_array().unwrap();
+        for expression in annotations.iter().map(|one| &one["expr"]).chain(variables.iter().map(|one| &one["query"])) {
+            let expression = expression.as_str().unwrap();
+            assert!(metrics_in(expression).iter().all(|name| exists(name)), "{expression}");
+            assert_eq!(wrong_labels(expression), [""; 0], "{expression}");
         }
     }
     assert!(panels > 20);
@@ -72,6 +136,10 @@ fn alerts_ask_for_metrics_that_exist_and_each_has_its_page_in_the_runbook() {
     let mut alerts = 0;
     for file in ["alerts.yml", "recording.yml"] {
         let rules = std::fs::read_to_string(folder().join(file)).unwrap();
+        // An expression may go over lines, its selectors do not; `by` beside what it sums is on one line too.
+        for line in rules.lines().filter(|line| !line.contains("summary:")) {
+            assert_eq!(wrong_labels(line), [""; 0], "{file}: {line}");
+        }
         for line in rules.lines().filter(|line| !line.trim_start().starts_with('#') && !line.contains("record:") && !line.contains("name:"))
         {
             for name in metrics_in(line) {
