@@ -299,6 +299,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         for set in &mut outcome.answer {
             Arc::make_mut(set).ttl = stale.ttl.min(set.ttl.max(stale.ttl));
         }
+        let sets = outcome.answer.iter().chain(&outcome.authority);
+        if outcome.status == Status::Secure && sets.into_iter().any(|set| signatures_ended(set, self.clock.wall())) {
+            // Stale data may go on past its signatures; AD must not (RFC 4033 section 8.1).
+            outcome.status = Status::Indeterminate;
+        }
         let nxdomain = outcome.rcode == Rcode::NXDOMAIN;
         outcome.ede.push(if nxdomain {
             Ede::new(19, "expired, the servers do not answer")
@@ -386,6 +391,15 @@ fn empty() -> Outcome {
         ttl: u32::MAX,
         stale: false,
     }
+}
+
+/// Whether the validity of every signature over `set` lies behind `wall` (serial arithmetic, RFC 4034 section 3.1.5).
+fn signatures_ended(set: &Rrset, wall: u64) -> bool {
+    let ended = |sig: &[u8]| {
+        let expiration = sig.get(8..12).and_then(|octets| octets.try_into().ok()).map(u32::from_be_bytes);
+        expiration.is_none_or(|end| (end.wrapping_sub(wall as u32) as i32) < 0)
+    };
+    !set.sigs.is_empty() && set.sigs.iter().all(|sig| ended(sig))
 }
 
 /// The weaker of two: Bogus, then Indeterminate, then Insecure, then Secure.
