@@ -51,7 +51,8 @@ impl Encoding {
     }
 }
 
-/// Encodes an outcome. DNSSEC proof is left out for DO=0 unless its type was asked for (RFC 3225 section 3, RFC 4035 section 3.2.1).
+/// Encodes an outcome. DNSSEC proof is left out for DO=0, but for answers of the type asked for (RFC 3225 section 3, RFC 4035 section
+/// 3.2.1).
 /// One that would not fit 64 KiB becomes SERVFAIL.
 pub fn encode(question: &Question, outcome: &Outcome, dnssec_ok: bool) -> Encoding {
     let flags = Flags(Flags::QR | Flags::RA).with_rcode(outcome.rcode);
@@ -59,7 +60,8 @@ pub fn encode(question: &Question, outcome: &Outcome, dnssec_ok: bool) -> Encodi
     let cap = if outcome.stale { STALE_TTL } else { u32::MAX };
     for (section, sets) in [(Section::Answer, &outcome.answer), (Section::Authority, &outcome.authority)] {
         encoder.section(section);
-        let wanted = |rtype: Rtype| dnssec_ok || !rtype.is_dnssec_proof() || question.rtype == rtype || question.rtype == Rtype::ANY;
+        let asked_for = |rtype: Rtype| section == Section::Answer && (question.rtype == rtype || question.rtype == Rtype::ANY);
+        let wanted = |rtype: Rtype| dnssec_ok || !rtype.is_dnssec_proof() || asked_for(rtype);
         for set in sets.iter().filter(|set| wanted(set.rtype)) {
             encoder.rrset(set, set.ttl.min(cap), dnssec_ok);
         }

@@ -64,6 +64,8 @@ fn ad_and_proof_go_only_to_those_who_ask() {
     let (_, dnssec) = asked(&query("www.post.example", Rtype::A, Flags::RD | Flags::CD, Some(Edns::new(true))), &outcome, UDP);
     assert!(dnssec.flags.has(Flags::AD) && dnssec.flags.has(Flags::CD) && dnssec.edns.unwrap().dnssec_ok);
     assert_eq!((dnssec.answer.len(), dnssec.authority.len()), (2, 1));
+    // RFC 4035 section 3.2.1: asked for by type, proof is an answer, and still no addition to one.
+    assert!(asked(&query("www.post.example", Rtype::NSEC, Flags::RD, None), &outcome, UDP).1.authority.is_empty());
     let insecure = Outcome { status: Status::Indeterminate, ..outcome };
     assert!(!asked(&query("www.post.example", Rtype::A, Flags::RD, Some(Edns::new(true))), &insecure, UDP).1.flags.has(Flags::AD));
 }
