@@ -91,8 +91,7 @@ impl Fault {
             Fault::WrongDs | Fault::UnpublishedKey => Expect::bogus(&[9]),
             // The first thing a validator misses is the DNSKEY RRset.
             Fault::Unsigned => Expect::bogus(&[9, 10]),
-            // An alias may be met first by a question for its DS: an unsigned alias is then a missing proof, too.
-            Fault::StrippedSignatures => Expect::bogus(&[10, 12]),
+            Fault::StrippedSignatures => Expect::bogus(&[10]),
             Fault::BadSignature => Expect::bogus(&[6]),
             Fault::NoZoneKeyBit => Expect::bogus(&[11]),
             Fault::MissingDenial if rests_on_denial => Expect::bogus(&[12]),

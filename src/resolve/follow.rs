@@ -93,7 +93,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             let refresh = task.refresh.as_ref() == Some(question);
             if !refresh {
                 let limit = route::limit(&task.settings, question);
-                if let Some(link) = store::cached(&self.cache, question, &limit, |e| e.remaining(now).is_some()) {
+                if let Some(link) = store::cached(&self.cache, question, &limit, |e| e.remaining(now).is_some()).filter(Link::is_whole) {
                     self.counters.cache_hits.add();
                     return Ok(vec![link]);
                 }
@@ -330,7 +330,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 return None;
             }
             let limit = route::limit(settings, &question);
-            let link = store::cached(&self.cache, &question, &limit, &usable).or_else(|| self.gap(&question, asked, settings))?;
+            let held = store::cached(&self.cache, &question, &limit, &usable).filter(Link::is_whole);
+            let link = held.or_else(|| self.gap(&question, asked, settings))?;
             let judged = match (&link.entry.judged, asked.checking_disabled) {
                 (Some(judged), false) if matches!(judged.status, Status::Bogus(_)) => {
                     return Some(Outcome { ttl: 1, ..Outcome::servfail(judged.status, judged.ede.clone()) });
@@ -421,7 +422,14 @@ struct Evidence<'a, E: Exchange, C: Clock> {
 
 impl<E: Exchange, C: Clock> Source for Evidence<'_, E, C> {
     async fn fetch(&self, question: &Question) -> Result<Reply, NoReply> {
-        match self.resolver.lookup(self.task, question, &Trace::default()).await {
+        // Here what a referral said of a DS will do.
+        let (now, limit) = (self.resolver.clock.now(), route::limit(&self.task.settings, question));
+        let known = store::cached(&self.resolver.cache, question, &limit, |e| e.remaining(now).is_some());
+        let found = match known.filter(|link| !link.is_whole()) {
+            Some(link) => Ok(vec![link]),
+            None => self.resolver.lookup(self.task, question, &Trace::default()).await,
+        };
+        match found {
             Ok(mut links) => {
                 let link = links.remove(0);
                 if link.entry.judged.is_none() {

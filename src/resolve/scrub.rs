@@ -172,7 +172,7 @@ pub fn classify(asked: &Question, zone: &Name, message: &Message, mode: Mode) ->
     }
     // Here the answer section ends without the type asked for: a negative answer, a referral, or an open chain.
     let end = steps.last().and_then(|s| s.next.clone()).unwrap_or_else(|| asked.name.clone());
-    if !end.is_at_or_below(zone) {
+    if !end.is_at_or_below(zone) || (!steps.is_empty() && !leads_on_inside(asked, zone, &end)) {
         return finish(steps);
     }
     let question = Question { name: end, ..asked.clone() };
@@ -243,13 +243,15 @@ fn walk(asked: &Question, zone: &Name, sets: &[Rrset], authority: &[Rrset], auth
     while steps.len() < MAX_STEPS_PER_REPLY {
         let question = Question { name: name.clone(), ..asked.clone() };
         let at_name = |rtype: Rtype| sets.iter().find(|s| s.owner == name && s.rtype == rtype);
+        let dnames = sets.iter().filter(|s| s.rtype == Rtype::DNAME && name.is_below(&s.owner));
+        let dname = dnames.max_by_key(|s| s.owner.label_count());
+        // The CNAME that a DNAME makes is the way on, for QTYPE CNAME too (RFC 6672 section 3.2), and no data of its own.
+        let own = at_name(asked.rtype).filter(|s| s.rtype != Rtype::CNAME || dname.is_none());
         let (answer, rcode, next) = if asked.rtype == Rtype::ANY && sets.iter().any(|s| s.owner == name) {
             (sets.iter().filter(|s| s.owner == name).cloned().collect(), Rcode::NOERROR, None)
-        } else if let Some(set) = at_name(asked.rtype) {
+        } else if let Some(set) = own {
             (vec![set.clone()], Rcode::NOERROR, None)
-        } else if let Some(dname) =
-            sets.iter().filter(|s| s.rtype == Rtype::DNAME && name.is_below(&s.owner)).max_by_key(|s| s.owner.label_count())
-        {
+        } else if let Some(dname) = dname {
             match synthesise(&name, dname)? {
                 Ok(cname) => {
                     let target = cname.target();
@@ -270,11 +272,17 @@ fn walk(asked: &Question, zone: &Name, sets: &[Rrset], authority: &[Rrset], auth
         let authoritative = authoritative && steps.is_empty();
         steps.push(Step { question, rcode, answer, authority, next: next.clone(), authoritative });
         match next {
-            Some(next) if next.is_at_or_below(zone) && !steps.iter().any(|s| s.question.name == next) => name = next,
+            Some(next) if leads_on_inside(asked, zone, &next) && !steps.iter().any(|s| s.question.name == next) => name = next,
             _ => break,
         }
     }
     Some(steps)
+}
+
+/// Whether the zone's servers may go on with an alias's target: it is theirs, and not the DS at their apex, which is the parent's to tell
+/// (RFC 4035 section 3.1.4.1).
+fn leads_on_inside(asked: &Question, zone: &Name, target: &Name) -> bool {
+    target.is_below(zone) || (target == zone && (asked.rtype != Rtype::DS || zone.is_root()))
 }
 
 /// The CNAME that a DNAME makes of `name` (RFC 6672 section 3.1), with the DNAME's TTL; `Err` where the new name is too long.
@@ -477,6 +485,15 @@ mod tests {
         assert!(matches!(class, Class::Doubtful(Lame::ChildSide, _)));
         let class = reply(&q, 0).authority([target("post.example", Rtype::NS, "ns.post.example")]).class(&q, "example");
         assert!(matches!(class, Class::Answer(_)), "{class:?}");
+    }
+
+    /// RFC 4035 section 3.1.4.1: an alias to the apex leaves the DS there to the parent, whatever the child says beside the alias.
+    #[test]
+    fn an_alias_to_the_apex_leaves_its_ds_to_the_parent() {
+        let q = Question::new(name("www.post.example"), Rtype::DS);
+        let alias = target("www.post.example", Rtype::CNAME, "post.example");
+        let steps = answer(reply(&q, Flags::AA).answer([alias]).authority([soa("post.example")]).class(&q, "post.example"));
+        assert_eq!((steps.len(), steps[0].next.clone()), (1, Some(name("post.example"))));
     }
 
     /// RFC 6672 section 2.2 (substitution) and section 3.1 (YXDOMAIN where the new name is too long).

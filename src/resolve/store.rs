@@ -45,6 +45,15 @@ impl Link {
         }
     }
 
+    /// Whether a client may have it as an answer: a negative one has its SOA (RFC 2308 section 3). What a referral says of a DS that is
+    /// not there serves the validator only.
+    pub(super) fn is_whole(&self) -> bool {
+        match &self.entry.data {
+            Data::Negative { authority, .. } => authority.iter().any(|s| s.rtype == Rtype::SOA),
+            _ => true,
+        }
+    }
+
     /// The RRsets of the answer section: those of the entry, and the CNAME that a DNAME makes.
     pub(super) fn answer(&self) -> Vec<Arc<Rrset>> {
         let Data::Positive { answer, .. } = &self.entry.data else { return Vec::new() };
@@ -126,8 +135,8 @@ pub(super) fn cached(cache: &RrsetCache, question: &Question, limit: &Name, usab
         (Some(one), None) | (None, Some(one)) => return Some(one),
         (None, None) => {}
     }
-    if question.rtype != Rtype::CNAME
-        && question.rtype != Rtype::ANY
+    // NSEC and RRSIG stand beside a CNAME (RFC 4035 section 2.5), so it leads away from neither.
+    if !matches!(question.rtype, Rtype::CNAME | Rtype::ANY | Rtype::NSEC | Rtype::RRSIG)
         && let Some(link) = find(Key::rrset(&question.name, Rtype::CNAME))
     {
         // A negative entry there says only that there is no CNAME.
