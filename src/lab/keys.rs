@@ -20,6 +20,8 @@ pub enum Algorithm {
     RsaSha512,
     /// ECDSAP256SHA256, number 13.
     EcdsaP256,
+    /// ECDSAP384SHA384, number 14.
+    EcdsaP384,
     /// ED25519, number 15.
     Ed25519,
     /// A number that nobody has assigned: validators must treat the zone as unsigned (RFC 4035 section 5.2).
@@ -33,6 +35,7 @@ impl Algorithm {
             Algorithm::RsaSha256 => 8,
             Algorithm::RsaSha512 => 10,
             Algorithm::EcdsaP256 => 13,
+            Algorithm::EcdsaP384 => 14,
             Algorithm::Ed25519 => 15,
             Algorithm::Unassigned => 123,
         }
@@ -58,6 +61,7 @@ const RSA_POOL: [&[u8]; 8] = [
 enum Secret {
     Rsa(RsaKeyPair),
     P256(Box<p256::ecdsa::SigningKey>),
+    P384(Box<p384::ecdsa::SigningKey>),
     Ed25519(Ed25519KeyPair),
 }
 
@@ -84,6 +88,12 @@ impl ZoneKey {
                 // RFC 6605 section 4: the point without the leading 4.
                 let public = pair.verifying_key().to_sec1_point(false).as_bytes()[1..].to_vec();
                 (Secret::P256(Box::new(pair)), public)
+            }
+            Algorithm::EcdsaP384 => {
+                let scalar = [&seed.bytes()[..], &seed.child("rest").bytes()[..16]].concat();
+                let pair = p384::ecdsa::SigningKey::from_slice(&scalar).expect("48 octets are a valid scalar but for very few");
+                let public = pair.verifying_key().to_sec1_point(false).as_bytes()[1..].to_vec();
+                (Secret::P384(Box::new(pair)), public)
             }
             Algorithm::Ed25519 => {
                 let pair = Ed25519KeyPair::from_seed_unchecked(&seed.bytes()).expect("any 32 octets are a seed");
@@ -124,6 +134,10 @@ impl ZoneKey {
                 let signature: p256::ecdsa::Signature = pair.sign(data);
                 signature.to_bytes().to_vec()
             }
+            Secret::P384(pair) => {
+                let signature: p384::ecdsa::Signature = pair.sign(data);
+                signature.to_bytes().to_vec()
+            }
             Secret::Ed25519(pair) => pair.sign(data).as_ref().to_vec(),
         }
     }
@@ -158,7 +172,7 @@ pub(crate) fn key_tag(dnskey: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ring::signature::{ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
+    use ring::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 
     #[test]
     fn every_algorithm_gives_signatures_that_ring_verifies_and_repeats_them() {
@@ -168,6 +182,10 @@ mod tests {
         let point = [&[4], &ec.dnskey()[4..]].concat();
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &point).verify(b"data", &ec.sign(b"data")).unwrap();
         assert_eq!(ec.sign(b"data"), key(Algorithm::EcdsaP256).sign(b"data"));
+        let larger = key(Algorithm::EcdsaP384);
+        let point = [&[4], &larger.dnskey()[4..]].concat();
+        UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, &point).verify(b"data", &larger.sign(b"data")).unwrap();
+        assert_eq!(larger.sign(b"data"), key(Algorithm::EcdsaP384).sign(b"data"));
         let ed = key(Algorithm::Ed25519);
         UnparsedPublicKey::new(&ED25519, &ed.dnskey()[4..]).verify(b"data", &ed.sign(b"data")).unwrap();
         let rsa = key(Algorithm::RsaSha256);
