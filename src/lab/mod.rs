@@ -14,6 +14,7 @@ pub mod demo;
 pub mod fault;
 mod keys;
 mod plan;
+mod random;
 mod rdata;
 mod seed;
 pub mod server;
@@ -66,6 +67,27 @@ impl Internet {
     /// The internet that `seed` gives, with signatures made around `now` (seconds since 1970).
     pub fn build(seed: u64, now: u64) -> Internet {
         plan::build(seed, now)
+    }
+
+    /// An internet drawn at random from `seed`: zones, signing parameters, faults and bad servers. It has no telling questions.
+    pub fn random(seed: u64, now: u64) -> Internet {
+        random::build(seed, now)
+    }
+
+    /// Questions drawn at random from `seed`, in and around the names there are.
+    pub fn random_questions(&self, seed: u64, count: usize) -> Vec<crate::wire::Question> {
+        random::questions(self, seed, count)
+    }
+
+    /// What a zone declares of itself, in one line: signing, fault, and the manners of its servers.
+    pub fn about(&self, apex: &Name) -> String {
+        let Some(zone) = self.zones.iter().find(|z| z.apex() == apex) else { return format!("{apex} is no zone") };
+        let signing =
+            zone.signing().map_or("unsigned".to_owned(), |s| format!("{:?}, DS digest {}, {:?}", s.algorithm, s.digest_type, s.denial));
+        let fault = zone.fault().map_or("no fault", Fault::words);
+        let hosts = self.hosts.iter().filter(|h| h.zones.iter().any(|z| z.apex() == apex));
+        let hosts: Vec<String> = hosts.map(|h| format!("{} {} {:?}", h.name, h.address, h.manners)).collect();
+        format!("{apex} {signing}; {fault}; {} DS; served by {}", zone.ds().len(), hosts.join(", "))
     }
 
     /// Every zone, the root first.

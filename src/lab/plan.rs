@@ -17,7 +17,7 @@ use crate::wire::{Name, Rtype};
 
 /// The kind of denial chain, to be filled in from the seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chain {
+pub(super) enum Chain {
     Nsec,
     /// As RFC 9276 section 3.1 wants it: no salt, no extra iterations.
     Nsec3,
@@ -26,6 +26,8 @@ enum Chain {
     OptOut,
     /// More iterations than any validator takes (RFC 9276 section 3.2).
     Heavy,
+    /// A salt and so many iterations.
+    Rounds(u16),
 }
 
 impl Chain {
@@ -37,6 +39,7 @@ impl Chain {
             Chain::Salted => Denial::Nsec3(Nsec3 { iterations: 5, salt: salt(stream), opt_out: false }),
             Chain::OptOut => Denial::Nsec3(Nsec3 { opt_out: true, ..Nsec3::default() }),
             Chain::Heavy => Denial::Nsec3(Nsec3 { iterations: 600, salt: salt(stream), opt_out: false }),
+            Chain::Rounds(iterations) => Denial::Nsec3(Nsec3 { iterations, salt: salt(stream), opt_out: false }),
         }
     }
 }
@@ -201,31 +204,31 @@ pub(super) fn below(labels: &str, apex: &Name) -> Name {
 }
 
 /// An address from the ranges of RFC 5737.
-fn documentation_v4(stream: &mut Stream) -> Ipv4Addr {
+pub(super) fn documentation_v4(stream: &mut Stream) -> Ipv4Addr {
     let [a, b, c] = *stream.pick(&[[192, 0, 2], [198, 51, 100], [203, 0, 113]]);
     Ipv4Addr::new(a, b, c, 1 + stream.below(254) as u8)
 }
 
 /// An address from the range of RFC 3849.
-fn documentation_v6(stream: &mut Stream) -> Ipv6Addr {
+pub(super) fn documentation_v6(stream: &mut Stream) -> Ipv6Addr {
     let [x, y] = [stream.next(), stream.next()].map(|n| (n & 0xffff) as u16);
     Ipv6Addr::new(0x2001, 0xdb8, x, 0, 0, 0, 0, y)
 }
 
 /// A zone in the making.
-struct Draft {
+pub(super) struct Draft {
     zone: Zone,
     signing: Option<Signing>,
     fault: Option<Fault>,
     seed: Seed,
     /// Name servers of the zone, by index of their hosts.
     servers: Vec<usize>,
-    asked: Asked,
+    pub(super) asked: Asked,
 }
 
 /// Which questions are asked about a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     /// One name that does not exist.
     Edges,
     /// Those of [`QUESTIONS`].
@@ -235,7 +238,7 @@ enum Asked {
 }
 
 /// The map while it is drawn.
-struct Plan {
+pub(super) struct Plan {
     seed: Seed,
     now: u64,
     drafts: Vec<Draft>,
@@ -244,12 +247,13 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(seed: u64, now: u64) -> Plan {
-        Plan { seed: Seed::new(seed).child("internet"), now, drafts: Vec::new(), hosts: Vec::new(), extra: Vec::new() }
+    /// An empty map.
+    pub(super) fn new(seed: Seed, now: u64) -> Plan {
+        Plan { seed, now, drafts: Vec::new(), hosts: Vec::new(), extra: Vec::new() }
     }
 
     /// A host on a loopback address that no other host has. 127.0/16 is left to other programs.
-    fn host(&mut self, name: Name, manners: Manners) -> usize {
+    pub(super) fn host(&mut self, name: Name, manners: Manners) -> usize {
         let index = self.hosts.len();
         let net = 1 + self.seed.child("network").stream().below(254) as u8;
         let address = Ipv4Addr::new(127, net, (index / 250) as u8, 1 + (index % 250) as u8);
@@ -257,8 +261,19 @@ impl Plan {
         index
     }
 
+    /// How the host with this index treats queries.
+    pub(super) fn manners(&self, host: usize) -> Manners {
+        self.hosts[host].manners
+    }
+
     /// A zone with SOA, NS and the addresses of its servers.
-    fn zone(&mut self, apex: Name, signing: Option<(Algorithm, Chain)>, fault: Option<Fault>, servers: Vec<usize>) -> &mut Draft {
+    pub(super) fn zone(
+        &mut self,
+        apex: Name,
+        signing: Option<(Algorithm, Chain)>,
+        fault: Option<Fault>,
+        servers: Vec<usize>,
+    ) -> &mut Draft {
         let seed = self.seed.child(&apex.to_string());
         let mut zone = Zone::new(apex.clone(), &self.hosts[servers[0]].name);
         for &server in &servers {
@@ -277,6 +292,18 @@ impl Plan {
 
     fn draft(&mut self, apex: &Name) -> &mut Draft {
         self.drafts.iter_mut().find(|d| d.zone.apex() == apex).expect("the plan names zones that it has")
+    }
+
+    /// Chooses the digest of the DS that the parent publishes.
+    pub(super) fn set_digest(&mut self, apex: &Name, digest_type: u8) {
+        if let Some(signing) = &mut self.draft(apex).signing {
+            signing.digest_type = digest_type;
+        }
+    }
+
+    /// A zone that is in the plan already.
+    pub(super) fn zone_mut(&mut self, apex: &Name) -> &mut Zone {
+        &mut self.draft(apex).zone
     }
 
     fn leaf_name(&self, label: &str, tld: &str) -> Name {
@@ -510,7 +537,8 @@ impl Plan {
         manners.map_or(signing.clone(), |m| format!("{signing}, a server that is {m:?}"))
     }
 
-    fn finish(mut self) -> Internet {
+    /// Delegates, signs, and asks the questions.
+    pub(super) fn finish(mut self) -> Internet {
         self.sign();
         let asked = self.questions();
         let mut zones = Vec::new();
@@ -541,7 +569,7 @@ fn final_rdatas(zones: &[Arc<Zone>], name: &Name, rtype: Rtype) -> Vec<Box<[u8]>
 
 /// Draws and signs the whole map.
 pub(super) fn build(seed: u64, now: u64) -> Internet {
-    let mut plan = Plan::new(seed, now);
+    let mut plan = Plan::new(Seed::new(seed).child("internet"), now);
     plan.draw();
     plan.finish()
 }
