@@ -303,7 +303,8 @@ impl Shared {
 
     fn blocks_nothing(&self) -> bool {
         let blocking = self.policy.blocking(self.clock.wall());
-        blocking.off_until.is_some() || (blocking.lists.is_empty() && blocking.block_rules == 0)
+        let zones = self.config().rpz.iter().any(|zone| !zone.is_empty());
+        blocking.off_until.is_some() || (blocking.lists.is_empty() && blocking.block_rules == 0 && !zones)
     }
 
     /// What needs somebody's attention.
@@ -315,6 +316,13 @@ impl Shared {
         }
         warnings.extend(self.policy.warnings(self.trusted_wall()));
         warnings.extend(locked(&self.audit).warning().map(str::to_owned));
+        for zone in &self.config().rpz {
+            let (first, total) = zone.left_out();
+            warnings.extend(first.iter().map(|left| format!("policy zone {}: {left}", zone.file)));
+            if total > first.len() {
+                warnings.push(format!("policy zone {}: {} more records are left out", zone.file, total - first.len()));
+            }
+        }
         warnings
     }
 

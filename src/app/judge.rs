@@ -7,10 +7,10 @@ use super::locked;
 use crate::blocklist::impact::Recent;
 use crate::config::Action;
 use crate::listen::{Block, Judgement, Policy};
-use crate::policy::{Engine, Verdict, inspect};
+use crate::policy::{Engine, Verdict, inspect, rpz};
 use crate::respond::BlockAnswer;
 use crate::telemetry::{ListSlot, Metrics, label};
-use crate::wire::Name;
+use crate::wire::{Name, Rrset};
 
 /// A policy that judges, whole and unchanging; a change of any rule makes the next one.
 #[derive(Debug)]
@@ -48,16 +48,31 @@ impl Judge {
             Verdict::WouldWait => Judgement::WouldWait,
             Verdict::BlockListed { list, .. } => self.block(&verdict, label, self.slot(list)),
             Verdict::ExceptionBlock { .. } => self.block(&verdict, label, None),
+            Verdict::ZoneRule { zone, rule } => match self.engine.zone(zone).and_then(|zone| zone.rule(rule)).map(|rule| &rule.action) {
+                Some(rpz::Action::Drop) => Judgement::Drop,
+                Some(rpz::Action::Data(_)) => Judgement::Records,
+                Some(rpz::Action::Nodata) => self.block_with(BlockAnswer::Nodata, &verdict, label),
+                _ => self.block_with(BlockAnswer::Nxdomain, &verdict, label),
+            },
             Verdict::Protected { list, .. } | Verdict::AllowListed { list, .. } => Judgement::Pass(label, self.slot(list)),
-            Verdict::ExceptionAllow { .. } | Verdict::Local | Verdict::Unlisted | Verdict::BlockingOff | Verdict::Damaged => {
-                Judgement::Pass(label, None)
-            }
+            Verdict::ExceptionAllow { .. }
+            | Verdict::ZonePass { .. }
+            | Verdict::Local
+            | Verdict::Unlisted
+            | Verdict::BlockingOff
+            | Verdict::Damaged => Judgement::Pass(label, None),
         }
     }
 
     fn block(&self, why: &Verdict, verdict: label::Verdict, list: Option<ListSlot>) -> Judgement<'_> {
         let [first, second] = why.pieces(&self.engine);
         Judgement::Block(Block { answer: self.answer, ttl: self.ttl, text: [first, second, "", ""], verdict, list })
+    }
+
+    /// A block in the form that a policy zone wants.
+    fn block_with(&self, answer: BlockAnswer, why: &Verdict, verdict: label::Verdict) -> Judgement<'_> {
+        let [first, second] = why.pieces(&self.engine);
+        Judgement::Block(Block { answer, ttl: self.ttl, text: [first, second, "", ""], verdict, list: None })
     }
 
     fn slot(&self, list: u8) -> Option<ListSlot> {
@@ -80,7 +95,20 @@ impl Policy for Judge {
             return self.judgement(verdict);
         }
         let own = self.engine.decide_wire(question, client, wall, may_wait);
-        self.judgement(inspect::targets(&self.engine, question, &own, [target], client, wall, may_wait).0)
+        let verdict = inspect::targets(&self.engine, question, &own, [target], client, wall, may_wait).0;
+        match self.judgement(verdict) {
+            // The question itself has another name: what leads to dropped or rewritten names is blocked like any other.
+            Judgement::Drop | Judgement::Records => self.block_with(BlockAnswer::Nxdomain, &verdict, label::Verdict::from(&verdict)),
+            judgement => judgement,
+        }
+    }
+
+    fn records(&self, name: &[u8], client: IpAddr, wall: u64) -> Option<&[Arc<Rrset>]> {
+        let Verdict::ZoneRule { zone, rule } = self.engine.decide_wire(name, client, wall, true) else { return None };
+        match &self.engine.zone(zone)?.rule(rule)?.action {
+            rpz::Action::Data(records) => Some(records),
+            _ => None,
+        }
     }
 
     fn let_through(&self, names: &mut dyn Iterator<Item = &Name>, client: IpAddr) {

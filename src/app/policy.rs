@@ -35,6 +35,7 @@ impl Policy {
             local: config.resolve.records.iter().map(|record| record.owner.clone()).collect(),
             exceptions: exceptions.all().to_vec(),
             off_until: exceptions.off().map_or(0, |off| off.until),
+            zones: config.rpz.clone(),
             protected: Arc::new(settings::protected(config)),
             lists: self.lists.in_force(),
         };

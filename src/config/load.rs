@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -20,6 +21,7 @@ use super::{Access, Action, Block, Budget, Cache, Config, Forward, Limit, Listen
 use crate::blocklist::Protected;
 use crate::blocklist::signature::public_key;
 use crate::guard::{Prefix, ratelimit};
+use crate::policy::rpz;
 use crate::wire::{Name, Rtype};
 
 /// Largest configuration or anchor file, in octets: a wrong path must not fill the memory.
@@ -231,6 +233,7 @@ impl<'a> Reader<'a> {
             cache: self.cache(&self.section(document, "cache")),
             block: self.block(&self.section(document, "block")),
             trust: self.trust(&self.section(document, "trust")),
+            rpz: self.repeated(document, "rpz").iter().filter_map(policy_zone).collect(),
             metrics: self.section(document, "metrics").value("address"),
             metrics_allow: self.section(document, "metrics").value("allow"),
             control: self.section(document, "control").path("socket"),
@@ -458,6 +461,20 @@ fn upstreams(s: &Section<'_, '_>, resolve: &Resolve) -> Vec<SocketAddr> {
     servers
 }
 
+fn policy_zone(s: &Section<'_, '_>) -> Option<Arc<rpz::Zone>> {
+    let path = s.path("file").filter(|_| s.has("file"))?;
+    let file = path.display();
+    let zone = read(&path).map_err(|what| (what, "check the path and its permissions"));
+    let zone = zone.and_then(|text| rpz::Zone::parse(&file.to_string(), &text).map_err(|what| (what, "begin it with a SOA record")));
+    match zone {
+        Ok(zone) => Some(Arc::new(zone)),
+        Err((what, hint)) => {
+            s.contradiction("file", format!("{file}: {what}"), hint);
+            None
+        }
+    }
+}
+
 fn nta(s: &Section<'_, '_>) -> Nta {
     let reason: String = s.value("reason");
     if reason.trim().is_empty() && s.has("reason") {
@@ -585,8 +602,12 @@ mod tests {
                 text.push('\n');
             }
         }
-        let config = from_text("postern.toml", &text, None).unwrap();
-        assert_eq!((config.forwards.len(), config.stubs.len(), config.ntas.len()), (1, 1, 1));
+        let folder = std::env::temp_dir().join(format!("postern-example-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("policy.rpz"), "@ SOA . . 1 1 1 1 1\nbad.example CNAME .\n").unwrap();
+        let config = from_text("postern.toml", &text, Some(&folder)).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!((config.forwards.len(), config.stubs.len(), config.ntas.len(), config.rpz[0].len()), (1, 1, 1, 1));
         assert_eq!(config.forwards[0].servers[1], "192.168.1.11:5353".parse().unwrap());
         let text_keys: Vec<&str> = KEYS.iter().filter(|k| REPEATED.contains(&k.section())).map(Key::name).collect();
         assert!(text_keys.iter().all(|name| text.contains(&format!("{name} = "))));
@@ -639,6 +660,8 @@ mod tests {
             ("[[forward]]\nzone = \"A.\"\nservers = [\"9.9.9.9\"]\n[[stub]]\nzone = \"a\"\nservers = [\"9.9.9.9\"]", "stub.zone"),
             ("[[nta]]\nzone = \"a\"\nreason = \"\"\nuntil = \"2030-01-01\"", "nta.reason"),
             ("[nta]\nzone = \"a\"", "nta"),
+            ("[[rpz]]\nfile = \"/nowhere/at/all\"", "rpz.file"),
+            ("[[rpz]]", "rpz.file"),
             ("[[cache]]\nbytes = 1", "cache"),
             ("listen = 5", "listen"),
         ] {

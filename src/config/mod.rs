@@ -10,11 +10,13 @@ mod value;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use load::{Problem, Problems, from_file, from_text};
 pub use value::{Line, Moment, Server};
 
 use crate::guard::{Prefix, ratelimit};
+use crate::policy::rpz;
 use crate::wire::Name;
 
 /// A whole configuration, checked.
@@ -52,6 +54,8 @@ pub struct Config {
     pub block: Block,
     /// Whose lists count.
     pub trust: Trust,
+    /// `[[rpz]]`, read.
+    pub rpz: Vec<Arc<rpz::Zone>>,
     /// Where metrics are served; `None` is off.
     pub metrics: Option<SocketAddr>,
     /// Who may fetch metrics besides loopback.

@@ -95,7 +95,7 @@ impl Key {
 }
 
 /// Sections that may be written several times, as `[[forward]]`; their keys have no default.
-pub const REPEATED: &[&str] = &["forward", "stub", "nta"];
+pub const REPEATED: &[&str] = &["forward", "stub", "nta", "rpz"];
 
 const fn key(path: &'static str, default: &'static str, form: Form, why: &'static str) -> Key {
     Key { path, default, form, unit: "", why, live: true }
@@ -259,6 +259,11 @@ pub const KEYS: &[Key] = &[
     key("trust.max_new_clients", "10", Form::Whole(0, 1_000_000),
         "The same where so many clients asked for one of the names: what many ask for is seldom a scam. Counted by the answers that had to \
          be resolved, at most about 300.").in_unit("clients"),
+
+    key("rpz.file", "\"policy.rpz\"", Form::Path,
+        "Response policy zone: a zone file with QNAME triggers and the actions CNAME . (no such name), CNAME *. (no such record), \
+         rpz-passthru., rpz-drop., or records of its own. It stands above all lists; of several the first that has a name decides. Read again \
+         by a reload."),
 
     key("metrics.address", "\"127.0.0.1:9353\"", Form::Socket, "Where /metrics, /healthz and /readyz are served over HTTP.").fixed(),
     key("metrics.allow", "[]", Form::Networks,

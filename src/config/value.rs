@@ -8,7 +8,7 @@ use serde_spanned::Spanned;
 use toml::de::DeValue;
 
 use crate::guard::Prefix;
-use crate::wire::{Name, Rtype};
+use crate::wire::{Name, Rtype, presentation};
 
 /// Why a value is refused. `span` is where in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,30 +209,9 @@ impl std::str::FromStr for Line {
             }
         };
         let data = words.collect::<Vec<_>>().join(" ");
-        let rdata = rdata(rtype, &data).ok_or_else(|| format!("{data:?} is no {rtype} data"))?;
+        let rdata = presentation::rdata(rtype, &data).ok_or_else(|| format!("{data:?} is no {rtype} data"))?;
         Ok(Line { owner, rtype, ttl, rdata })
     }
-}
-
-/// RDATA from its presentation form; `\# LENGTH HEX` works for every type (RFC 3597 section 5).
-fn rdata(rtype: Rtype, text: &str) -> Option<Box<[u8]>> {
-    use hickory_proto::rr::{RData, RecordType};
-    use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder, NameEncoding};
-    let bytes: Box<[u8]> = if let Some(rest) = text.strip_prefix("\\#") {
-        let (length, hex) = rest.trim_start().split_once(' ').unwrap_or((rest.trim(), ""));
-        let hex: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
-        let octets: Option<Vec<u8>> =
-            hex.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok().filter(|_| pair.len() == 2)).collect();
-        octets.filter(|o| Some(o.len()) == length.parse().ok())?.into()
-    } else {
-        let data = RData::try_from_str(RecordType::from(rtype.0), text).ok()?;
-        let mut out = Vec::new();
-        let mut encoder = BinEncoder::new(&mut out);
-        encoder.set_name_encoding(NameEncoding::Uncompressed);
-        data.emit(&mut encoder).ok()?;
-        out.into()
-    };
-    crate::wire::rdata::is_well_formed(rtype, &bytes).then_some(bytes)
 }
 
 impl Value for Line {

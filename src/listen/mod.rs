@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "the shell owns sockets")]
 
+mod admit;
 mod disk;
 pub mod policy;
 mod queue;
@@ -29,6 +30,9 @@ pub use service::{Answer, Packet, Resolve, Resolving, Rules, Service, Targets};
 use crate::sys::{self, UdpOptions};
 use crate::telemetry::Metrics;
 use queue::Places;
+
+/// Ports tried where the system chooses.
+const PORT_ATTEMPTS: usize = 16;
 
 /// How many threads, sockets and queries there are.
 #[derive(Debug, Clone)]
@@ -96,17 +100,27 @@ impl Bound {
     }
 }
 
+/// Opens the sockets of one address. Where the system chooses the port it chooses one of TCP, which somebody may have for UDP: then the
+/// next is tried.
 fn open(address: SocketAddr, settings: &Settings) -> io::Result<BoundAddress> {
+    for _ in 1..PORT_ATTEMPTS {
+        match open_once(address, settings) {
+            Err(error) if address.port() == 0 && error.kind() == io::ErrorKind::AddrInUse => {}
+            result => return result,
+        }
+    }
+    open_once(address, settings)
+}
+
+fn open_once(address: SocketAddr, settings: &Settings) -> io::Result<BoundAddress> {
     let workers = match settings.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         workers => workers,
     };
-    // Not even a socket that would share the port: the kernel would give part of our clients to whoever has it.
-    if address.port() != 0 {
-        sys::probe_udp(address)?;
-    }
     let tcp = sys::bind_tcp(address)?;
     let address = tcp.local_addr()?;
+    // Not even a socket that would share the port: the kernel would give part of our clients to whoever has it.
+    sys::probe_udp(address)?;
     let udp = (0..workers).map(|_| sys::bind_udp(address, &settings.udp)).collect::<io::Result<_>>()?;
     Ok(BoundAddress { address, udp, tcp })
 }

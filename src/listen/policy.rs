@@ -1,11 +1,13 @@
 //! Policy as the listeners ask it: one name and one client, a judgement that borrows, and a generation that tells old judgements.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::respond::BlockAnswer;
 use crate::telemetry::count::ListSlot;
 use crate::telemetry::label::Verdict;
 use crate::wire::Name;
+use crate::wire::Rrset;
 
 /// What is to be done about a name.
 #[derive(Debug, Clone, Copy)]
@@ -14,6 +16,10 @@ pub enum Judgement<'a> {
     Pass(Verdict, Option<ListSlot>),
     /// Answer in its place.
     Block(Block<'a>),
+    /// Answer with records of our own, which [`Policy::records`] gives.
+    Records,
+    /// Give no answer.
+    Drop,
     /// Saying so needs the disk, and the caller may not wait for it.
     WouldWait,
 }
@@ -52,6 +58,11 @@ pub trait Policy: Send + Sync + 'static {
     /// A client was given an answer that had to be resolved: its question, and the names that this led to. Not called for what the cache
     /// answers, so it may take a lock.
     fn let_through(&self, _names: &mut dyn Iterator<Item = &Name>, _client: IpAddr) {}
+
+    /// The records of our own for a name that was judged [`Judgement::Records`].
+    fn records(&self, _name: &[u8], _client: IpAddr, _wall: u64) -> Option<&[Arc<Rrset>]> {
+        None
+    }
 
     /// Whether every client is told the same. Where not, that one was let through to a target says nothing about another.
     fn is_same_for_all(&self) -> bool {

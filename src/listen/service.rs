@@ -12,23 +12,21 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
+use super::admit::{admit, limit, refuse_fault, terms, unlimited_terms};
 use super::policy::{Block, Judgement, Policy};
 use crate::cache::answer::{AnswerCache, Facts, Key};
-use crate::guard::cookie::Presented;
-use crate::guard::ratelimit::Kind;
-use crate::guard::{Acl, Cookies, Limited, RateLimit};
+use crate::guard::{Acl, Cookies, RateLimit};
 use crate::outbound::SystemClock;
 use crate::resolve::{Asked, Clock, Exchange, Gate, Outcome, Resolver};
-use crate::respond::{self, Blocked, MESSAGE_MAX, Terms};
+use crate::respond::{self, Blocked, Terms};
 use crate::telemetry::count::{Counters, Owner, Shared};
 use crate::telemetry::label::{Action, Dropped, Lookup, Refused, Served, Transport, Verdict};
 use crate::validate::Status;
 use crate::wire::query::{Fault, NAME_BUFFER, Unanswerable, Unusual};
-use crate::wire::{Name, Parsed, Query, Question, Rcode, Rtype};
+use crate::wire::{Ede, Name, Parsed, Query, Question, Rcode, Rrset, Rtype};
 
-/// EDE "Prohibited": the client is not on the access list (RFC 8914 section 4.19).
-const EDE_PROHIBITED: u16 = 18;
-
+/// EDE "Forged Answer": ours, not the zone's (RFC 8914 section 4.5).
+const EDE_FORGED: u16 = 4;
 /// A client for whom no rule is made.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -147,6 +145,8 @@ pub enum Why {
     Miss(Verdict),
     /// Judging it may wait for the disk.
     Disk,
+    /// It is answered with records of our own, whose alias may have to be followed.
+    Records,
 }
 
 /// An answer, or the decision to give none.
@@ -277,6 +277,11 @@ impl Service {
         let (verdict, list) = match policy.judge(query.name(), client, wall, may_wait) {
             Judgement::Pass(verdict, list) => (verdict, list),
             Judgement::Block(block) => return block_answer(query, &block, terms, out, counters),
+            Judgement::Records => return Step::Slow(Why::Records),
+            Judgement::Drop => {
+                counters.dropped(Dropped::PolicyZone);
+                return Step::Dropped;
+            }
             Judgement::WouldWait => return Step::Slow(Why::Disk),
         };
         // Not before it is sure that this is not all done again by the slow half.
@@ -302,7 +307,7 @@ impl Service {
                     counters.lookup(Lookup::Hit);
                     return block_answer(query, &block, terms, out, counters);
                 }
-                (Judgement::WouldWait, _) => return Step::Slow(Why::Disk),
+                _ => return Step::Slow(Why::Disk),
             }
         }
         let_through();
@@ -322,10 +327,17 @@ impl Service {
         // It has been let in already: what is asked again here only makes the cookie, and is not charged twice.
         let terms = unlimited_terms(&rules, packet, &query, &now);
         let mut out = Vec::with_capacity(512);
+        let mut rewrite = matches!(why, Why::Records);
         let verdict = match why {
             Why::Miss(verdict) => verdict,
+            Why::Records => Verdict::PolicyZone,
             Why::Disk => match self.blocking(|| self.answer_known(&rules, packet, &query, &terms, &now, &mut out, &self.counters, true)) {
                 Step::Slow(Why::Miss(verdict)) => verdict,
+                Step::Slow(Why::Records) => {
+                    rewrite = true;
+                    Verdict::PolicyZone
+                }
+                Step::Dropped => return Answer::Silence,
                 Step::Reply(served) => {
                     self.counters.latency(served, self.clock.now().saturating_sub(started));
                     return Answer::Reply(out);
@@ -336,8 +348,15 @@ impl Service {
         let Ok(name) = Name::from_wire(query.name()) else { return Answer::Silence };
         let question = Question::new(name, query.rtype);
         let asked = Asked { checking_disabled: query.checking_disabled() };
-        let mut outcome = self.resolver.resolve(question.clone(), asked).await;
-        if outcome.is_cut_short(&question) && !targets(&question, &outcome).iter().any(|target| self.is_closed(&question.name, target)) {
+        let records = || rules.policy.records(query.name(), packet.from.ip(), now.trusted_wall).map(<[_]>::to_vec);
+        let mut outcome = match rewrite.then(records).flatten() {
+            Some(records) => self.rewritten(&question, records, asked).await,
+            None => self.resolver.resolve(question.clone(), asked).await,
+        };
+        if !rewrite
+            && outcome.is_cut_short(&question)
+            && !targets(&question, &outcome).iter().any(|target| self.is_closed(&question.name, target))
+        {
             // What closed the chain was lifted meanwhile.
             outcome = self.resolver.resolve(question.clone(), asked).await;
         }
@@ -380,6 +399,21 @@ impl Service {
             self.counters.latency(Served::Miss, took);
         }
         Answer::Reply(out)
+    }
+
+    /// The outcome that records of our own make, an alias among them followed. Never kept and never Secure: it is our word.
+    async fn rewritten(&self, question: &Question, records: Vec<Arc<Rrset>>, asked: Asked) -> Outcome {
+        // A rule for all names below answers under the name that was asked.
+        let own = |set: &Arc<Rrset>| Arc::new(Rrset { owner: question.name.clone(), ..Rrset::clone(set) });
+        let of_type: Vec<_> = records.iter().filter(|set| set.rtype == question.rtype || question.rtype == Rtype::ANY).map(own).collect();
+        let alias = records.iter().find(|set| set.rtype == Rtype::CNAME).filter(|_| of_type.is_empty());
+        let mut outcome = match alias.and_then(|set| set.target()) {
+            Some(target) => self.resolver.resolve(Question { name: target, ..question.clone() }, asked).await,
+            None => Outcome { rcode: Rcode::NOERROR, ..Outcome::servfail(Status::Indeterminate, Vec::new()) },
+        };
+        outcome.answer.splice(0..0, alias.map(own).into_iter().chain(of_type));
+        outcome.ede.insert(0, Ede::new(EDE_FORGED, "answered by a policy zone of this resolver"));
+        Outcome { status: Status::Indeterminate, ttl: 0, ..outcome }
     }
 
     /// Whether what `question` leads to is blocked for every client, so that it need not be asked for. Where clients are told different
@@ -453,93 +487,6 @@ impl Service {
             _ => work(),
         }
     }
-}
-
-/// The ACL. Whoever is not on it gets REFUSED, limited in rate, or silence; what he sent does not matter.
-fn admit<O: Owner>(
-    rules: &Rules,
-    packet: &Packet<'_>,
-    query: &Result<Query<'_>, Fault>,
-    now: &Now,
-    out: &mut Vec<u8>,
-    counters: &Counters<O>,
-) -> Result<(), Step> {
-    if rules.acl.contains(packet.from.ip()) {
-        return Ok(());
-    }
-    if rules.silent {
-        counters.dropped(Dropped::Acl);
-        return Err(Step::Dropped);
-    }
-    if rules.rate.charge(packet.from.ip(), Kind::Error, now.monotonic) != Limited::Pass {
-        counters.dropped(Dropped::RateLimit);
-        return Err(Step::Dropped);
-    }
-    match query {
-        Ok(query) => respond::error(out, query, Rcode::REFUSED, Some(EDE_PROHIBITED)),
-        Err(_) => respond::fault(out, packet.bytes, Rcode::REFUSED),
-    }
-    counters.refused(Refused::Acl);
-    counters.response(Rcode::REFUSED, Verdict::None);
-    Err(Step::Error)
-}
-
-/// The error for a packet that is no readable question.
-fn refuse_fault<O: Owner>(rules: &Rules, packet: &Packet<'_>, fault: Fault, now: &Now, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {
-    let from = packet.from.ip();
-    if !rules.unlimited.contains(from) && rules.rate.charge(from, Kind::Error, now.monotonic) != Limited::Pass {
-        counters.dropped(Dropped::RateLimit);
-        return Step::Dropped;
-    }
-    respond::fault(out, packet.bytes, fault.rcode());
-    counters.refused(if fault == Fault::Opcode { Refused::NotServed } else { Refused::Malformed });
-    counters.response(fault.rcode(), Verdict::None);
-    Step::Error
-}
-
-/// Rate limit and cookie: what the answer may be, or how the client is limited.
-fn terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Result<Terms, Limited> {
-    let from = packet.from.ip();
-    let presented = presented(rules, packet, query, now);
-    // A stream or a cookie of ours shows that the address is not forged.
-    let proven = packet.transport == Transport::Tcp || presented.is_some_and(|p| p.valid);
-    if !proven && !rules.unlimited.contains(from) {
-        match rules.rate.charge(from, Kind::Answer, now.monotonic) {
-            Limited::Pass => {}
-            limited => return Err(limited),
-        }
-    }
-    Ok(Terms { cookie: presented.map(|p| p.reply), ..transport_terms(rules, packet, query) })
-}
-
-fn unlimited_terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Terms {
-    Terms { cookie: presented(rules, packet, query, now).map(|p| p.reply), ..transport_terms(rules, packet, query) }
-}
-
-/// What the cookie of a query says of its sender.
-fn presented(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>, now: &Now) -> Option<Presented> {
-    rules.cookies.as_ref()?.check(query.opt?.cookie?, packet.from.ip(), now.wall as u32)
-}
-
-fn transport_terms(rules: &Rules, packet: &Packet<'_>, query: &Query<'_>) -> Terms {
-    match packet.transport {
-        Transport::Udp => Terms { limit: query.udp_limit(rules.udp_payload), cookie: None, keepalive: None },
-        Transport::Tcp => {
-            let tenths = u16::try_from(rules.stream_idle.as_millis() / 100).unwrap_or(u16::MAX);
-            Terms { limit: MESSAGE_MAX, cookie: None, keepalive: Some(tenths) }
-        }
-    }
-}
-
-fn limit<O: Owner>(limited: Limited, query: &Query<'_>, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {
-    if limited == Limited::Slip {
-        respond::truncated(out, query, &Terms { limit: 0, cookie: None, keepalive: None });
-        counters.truncated();
-        counters.response(Rcode::NOERROR, Verdict::None);
-        return Step::Error;
-    }
-    counters.dropped(Dropped::RateLimit);
-    Step::Dropped
 }
 
 fn key<'a>(query: &Query<'a>, checking_disabled: bool) -> Key<'a> {

@@ -1,7 +1,7 @@
 //! The decision about one name: an immutable snapshot of everything that has a say.
 //!
-//! Precedence, in words an operator can say aloud: the box's own records, a timed exception, blocking switched off, protected names,
-//! allow lists, block lists; the longest match wins inside each. Protected names only ever undo a block, so they are asked once a block
+//! Precedence, in words an operator can say aloud: the box's own records, a timed exception, blocking switched off, policy zones,
+//! protected names, allow lists, block lists; the longest match wins inside each. Protected names only ever undo a block, so they are asked once a block
 //! list has spoken: a name on no list costs the filters and nothing else, and allocates nothing.
 
 use std::collections::{HashMap, HashSet};
@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::exception::Exception;
+use super::rpz;
 use super::verdict::Verdict;
 use crate::blocklist::protected::{Held, Protected};
 use crate::blocklist::{Action, Entry, List, Lookup, Scope, Suffixes, key};
@@ -23,6 +24,8 @@ pub struct Parts {
     pub exceptions: Vec<Exception>,
     /// Blocking is off until then, in seconds since 1970; 0 is on.
     pub off_until: u64,
+    /// Policy zones, the first that has a name decides; at most 255.
+    pub zones: Vec<Arc<rpz::Zone>>,
     /// Names that no list may block.
     pub protected: Arc<Protected>,
     /// Lists in force; at most 255.
@@ -48,6 +51,7 @@ impl Engine {
     /// The snapshot of `parts`. `generation` grows with each: what was judged under an older one is judged again.
     pub fn new(mut parts: Parts, generation: u64) -> Engine {
         parts.lists.truncate(usize::from(u8::MAX));
+        parts.zones.truncate(usize::from(u8::MAX));
         let mut exceptions: HashMap<u64, Vec<u32>> = HashMap::new();
         let mut keys = Vec::new();
         for (place, exception) in parts.exceptions.iter().enumerate() {
@@ -96,6 +100,11 @@ impl Engine {
         self.parts.lists.get(usize::from(index))
     }
 
+    /// The policy zone with this index.
+    pub fn zone(&self, index: u8) -> Option<&Arc<rpz::Zone>> {
+        self.parts.zones.get(usize::from(index))
+    }
+
     /// The exception with this index.
     pub fn exception(&self, index: u32) -> Option<&Exception> {
         self.parts.exceptions.get(index as usize)
@@ -137,6 +146,11 @@ impl Engine {
         }
         if self.parts.off_until > now {
             return Verdict::BlockingOff;
+        }
+        for (index, zone) in self.parts.zones.iter().enumerate() {
+            let Some((rule, found)) = zone.find(name).and_then(|rule| Some((rule, zone.rule(rule)?))) else { continue };
+            let zone = index as u8;
+            return if found.action == rpz::Action::Pass { Verdict::ZonePass { zone, rule } } else { Verdict::ZoneRule { zone, rule } };
         }
         if let Some(verdict) = self.allowed(&suffixes, now, may_wait) {
             return verdict;

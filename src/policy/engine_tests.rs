@@ -34,6 +34,7 @@ fn precedence_is_local_exception_off_protected_allow_block() {
             exception("free.example", Action::Block, Scope::Subtree, Some(100)),
         ],
         off_until: 0,
+        zones: Vec::new(),
         protected: Arc::new(protected),
         lists: vec![Arc::new(block), Arc::new(allow)],
     };
@@ -238,7 +239,7 @@ proptest! {
             .map(|(n, e, a, l)| model::Entry { name: name(n), scope: scope(*e), action: action(*a), list: Some(*l), until: None })
             .chain(exceptions.iter().map(|e| model::Entry { name: e.name.clone(), scope: e.scope, action: e.action, list: None, until: e.until }))
             .collect();
-        let engine = Engine::new(Parts { local: local.clone(), exceptions, off_until: off, protected: Arc::new(protected.clone()), lists }, 1);
+        let engine = Engine::new(Parts { local: local.clone(), exceptions, off_until: off, protected: Arc::new(protected.clone()), lists, ..Parts::default() }, 1);
         for asked in &asked {
             let expected = model::decide(&entries, &local, &protected, off, &name(asked), now);
             prop_assert_eq!(label(&engine, asked, now), expected, "{}", asked);

@@ -4,6 +4,7 @@
 //! encoder to know. The texts name the list and the place in it, never a client and never an operator's note.
 
 use super::engine::Engine;
+use super::rpz;
 use crate::blocklist::Entry;
 use crate::blocklist::explain::Explanation;
 use crate::blocklist::moment::rfc3339;
@@ -52,6 +53,20 @@ pub enum Verdict {
         /// The entry that blocks it.
         entry: Entry,
     },
+    /// A policy zone says what is answered; [`rpz::Action::Pass`] is the next.
+    ZoneRule {
+        /// Index of the zone.
+        zone: u8,
+        /// Place of the rule in it.
+        rule: u32,
+    },
+    /// A policy zone lets it through, whatever lists say.
+    ZonePass {
+        /// Index of the zone.
+        zone: u8,
+        /// Place of the rule in it.
+        rule: u32,
+    },
     /// A damaged list might have listed it: let through, and health is red.
     Damaged,
     /// Saying so needs the disk, and the caller may not wait: ask again where it may.
@@ -61,7 +76,7 @@ pub enum Verdict {
 impl Verdict {
     /// Whether the name is answered with a block.
     pub fn blocks(&self) -> bool {
-        matches!(self, Verdict::ExceptionBlock { .. } | Verdict::BlockListed { .. })
+        matches!(self, Verdict::ExceptionBlock { .. } | Verdict::BlockListed { .. } | Verdict::ZoneRule { .. })
     }
 
     /// Whether a rule lets the name through by name, so that what it resolves to is not held against it.
@@ -71,6 +86,7 @@ impl Verdict {
             Verdict::Local
                 | Verdict::ExceptionAllow { .. }
                 | Verdict::BlockingOff
+                | Verdict::ZonePass { .. }
                 | Verdict::Protected { .. }
                 | Verdict::AllowListed { .. }
         )
@@ -87,6 +103,8 @@ impl Verdict {
             Verdict::Protected { .. } => "protected",
             Verdict::AllowListed { .. } => "allow_listed",
             Verdict::BlockListed { .. } => "blocked",
+            Verdict::ZoneRule { .. } => "policy_zone",
+            Verdict::ZonePass { .. } => "policy_zone_pass",
             Verdict::Damaged => "list_damaged",
             Verdict::WouldWait => "would_wait",
         }
@@ -101,6 +119,7 @@ impl Verdict {
                 let source = engine.list(*list).and_then(|l| l.manifest().sources.get(usize::from(entry.source)));
                 [engine.told(*list), source.map_or("", |s| &s.name)]
             }
+            Verdict::ZoneRule { zone, .. } => ["blocked: policy zone ", engine.zone(*zone).map_or("", |zone| &zone.file)],
             _ => ["", ""],
         }
     }
@@ -138,6 +157,19 @@ impl Verdict {
             }
             Verdict::AllowListed { list, entry } => vec!["an allow entry outranks the block:".into(), listed(*list, entry)],
             Verdict::BlockListed { list, entry } => vec![listed(*list, entry)],
+            Verdict::ZoneRule { zone, rule } | Verdict::ZonePass { zone, rule } => {
+                let found = engine.zone(*zone).and_then(|zone| Some((&zone.file, zone.rule(*rule)?)));
+                found.map_or_else(Vec::new, |(file, rule)| {
+                    let what = match rule.action {
+                        rpz::Action::Nxdomain => "no such name",
+                        rpz::Action::Nodata => "no such record",
+                        rpz::Action::Pass => "let through",
+                        rpz::Action::Drop => "no answer at all",
+                        rpz::Action::Data(_) => "records of its own",
+                    };
+                    vec![format!("policy zone {file}, line {}: {} gets {what}", rule.line, rule.trigger)]
+                })
+            }
             Verdict::Damaged => vec!["a list that may name it is damaged on disk; nothing is blocked by a damaged list".into()],
             Verdict::WouldWait => vec!["the list has to be read from disk first".into()],
         }

@@ -54,6 +54,10 @@ labels! {
         Local => "local",
         /// Blocking is switched off for a while.
         BlockingOff => "blocking_off",
+        /// A policy zone says what is answered.
+        PolicyZone => "policy_zone",
+        /// A policy zone lets it through.
+        PolicyZonePass => "policy_zone_pass",
         /// A damaged list might have listed it: let through.
         Damaged => "list_damaged",
     }
@@ -70,6 +74,8 @@ labels! {
         Acl => "acl",
         /// The client asks too fast.
         RateLimit => "rate_limit",
+        /// A policy zone says so.
+        PolicyZone => "policy_zone",
         /// Too many queries wait for the resolver.
         QueueFull => "queue_full",
         /// Too many streams are open, from everybody or from this client.
@@ -224,6 +230,8 @@ impl From<&policy::Verdict> for Verdict {
             policy::Verdict::Protected { .. } => Verdict::Protected,
             policy::Verdict::AllowListed { .. } => Verdict::AllowListed,
             policy::Verdict::BlockListed { .. } => Verdict::Blocked,
+            policy::Verdict::ZoneRule { .. } => Verdict::PolicyZone,
+            policy::Verdict::ZonePass { .. } => Verdict::PolicyZonePass,
             policy::Verdict::Damaged => Verdict::Damaged,
             // Asked again at once where waiting is fine, and counted by what is said there.
             policy::Verdict::WouldWait => Verdict::None,

@@ -9,6 +9,7 @@ pub mod encode;
 pub mod message;
 pub mod name;
 pub mod patch;
+pub mod presentation;
 pub mod query;
 pub mod rdata;
 pub mod rrset;

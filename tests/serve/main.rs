@@ -9,6 +9,7 @@ mod keeping;
 mod life;
 mod limits;
 mod namespaces;
+mod policy_zone;
 mod resolving;
 mod sha1;
 mod validating;
