@@ -14,6 +14,8 @@ use crate::wire::{Edns, Encoder, Flags, Message, Name, Question, Rcode};
 
 /// Packets of one such question at most: UDP, with a new cookie, without EDNS, TCP, and one to spare.
 const PACKETS: usize = 5;
+/// EDNS queries that a server must leave unanswered, right after it answered a plain one, to count as one without EDNS. One may be lost.
+const EDNS_SILENCES: u8 = 2;
 /// How long a stream may take, connecting included.
 const TCP_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -66,8 +68,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let now = self.clock.now();
         let mut via = Transport::Udp;
         let mut edns = self.servers.speaks_edns(server, now);
-        let plain_trial = edns && self.servers.may_choke_on_edns(server);
+        let mut plain_trial = edns && self.servers.may_choke_on_edns(server);
         edns &= !plain_trial;
+        // What the trial brought, and the EDNS queries since that did not come back.
+        let (mut plain_reply, mut edns_silences) = (None, 0);
         let mut mix_case = task.settings.case_randomisation && self.servers.keeps_case(server, now);
         let mut lost_case = false;
         let client_cookie = cookie::client(&self.cookie_key, server.ip());
@@ -142,7 +146,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                         continue;
                     }
                     if plain_trial {
-                        self.servers.plain(server, now);
+                        // The server lives, no more: it may have been the network that was silent. Without EDNS there is no DNSSEC
+                        // (RFC 4035 section 4.1), so it is asked with EDNS once more before it is held to know none.
+                        (plain_trial, edns, via) = (false, true, Transport::Udp);
+                        plain_reply = Some(message);
+                        continue;
                     }
                     return Ok(message);
                 }
@@ -157,6 +165,15 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 Err(error) => {
                     if matches!(error, ExchangeError::Timeout { .. }) {
                         self.counters.timeouts.add();
+                    }
+                    if let Some(plain) = plain_reply.take() {
+                        edns_silences += 1;
+                        if edns_silences == EDNS_SILENCES {
+                            self.servers.plain(server, self.clock.now());
+                            return Ok(plain);
+                        }
+                        plain_reply = Some(plain);
+                        continue;
                     }
                     if via == Transport::Udp {
                         self.servers.silent(server, self.clock.now());
