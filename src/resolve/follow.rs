@@ -224,7 +224,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// the operator said where it is served. A DS in the parent keeps it to its signatures.
     async fn route_is_unsigned(&self, task: &Task, question: &Question, when: When) -> bool {
         let zone = route::limit(&task.settings, question);
-        if zone.is_root() {
+        if zone.is_root() || self.is_anchored(question, &zone) {
             return false;
         }
         let Ok(links) = self.lookup(task, &Question::new(zone, Rtype::DS), &Trace::default()).await else { return false };
@@ -234,6 +234,13 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             None => self.validator.judge(&link.reply(), &Evidence { resolver: self, task }, when, &task.work).await.status,
         };
         matches!(status, Status::Secure | Status::Insecure(_))
+    }
+
+    /// Whether a trust anchor in `zone` or below governs the question: the operator said himself that it is signed.
+    fn is_anchored(&self, question: &Question, zone: &Name) -> bool {
+        let holder = if question.rtype == Rtype::DS { question.name.parent() } else { None };
+        let anchors = self.validator.anchors();
+        anchors.closest(holder.as_ref().unwrap_or(&question.name)).is_some_and(|(at, _)| at.is_at_or_below(zone))
     }
 
     /// A synthesised denial for a question that the cache does not answer by itself.
