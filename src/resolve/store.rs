@@ -135,8 +135,9 @@ pub(super) fn cached(cache: &RrsetCache, question: &Question, limit: &Name, usab
         (Some(one), None) | (None, Some(one)) => return Some(one),
         (None, None) => {}
     }
-    // NSEC and RRSIG stand beside a CNAME (RFC 4035 section 2.5), so it leads away from neither.
-    if !matches!(question.rtype, Rtype::CNAME | Rtype::ANY | Rtype::NSEC | Rtype::RRSIG)
+    // NSEC and RRSIG stand beside a CNAME (RFC 4035 section 2.5), so it leads away from neither. DS is the parent's to answer, and what
+    // is cached of an alias may be the child's word (section 3.1.4.1); a zone's keys are at its apex, where no alias belongs.
+    if !matches!(question.rtype, Rtype::CNAME | Rtype::ANY | Rtype::NSEC | Rtype::RRSIG | Rtype::DS | Rtype::DNSKEY)
         && let Some(link) = find(Key::rrset(&question.name, Rtype::CNAME))
     {
         // A negative entry there says only that there is no CNAME.
