@@ -101,11 +101,12 @@ impl<'a, S: Source> Walk<'a, S> {
             }
             let subject = Question::new(next.clone(), Rtype::DS);
             let reply = match self.ds_reply(&subject).await {
-                Ok(reply) => reply,
-                Err(reason) => return self.broken(&here.zone, subject, reason, None),
+                Err(Bogus::TooMuchWork) => return self.broken(&here.zone, subject, Bogus::TooMuchWork, None),
+                reply => reply,
             };
-            // A DS signed by a zone between here and there: that zone comes first. Signed by none: every label between may be the cut.
-            let signer = signer_above(&reply, &next, &not_cuts);
+            // A DS signed by a zone between here and there: that zone comes first. Signed by none, or not to be had, as behind servers
+            // that fail on the type: every label between may be the cut, and what lies below an unsigned one needs no word of its own.
+            let signer = reply.as_ref().ok().and_then(|reply| signer_above(reply, &next, &not_cuts));
             let before = ahead.len();
             match signer {
                 Some(signer) if signer == here.zone => {}
@@ -116,9 +117,13 @@ impl<'a, S: Source> Walk<'a, S> {
                 }
             }
             if ahead.len() > before {
-                self.fetched.push(reply);
+                self.fetched.extend(reply);
                 continue;
             }
+            let reply = match reply {
+                Ok(reply) => reply,
+                Err(reason) => return self.broken(&here.zone, subject, reason, None),
+            };
             let finding = match self.judge_ds(&reply, &here, &next) {
                 Ok(finding) => finding,
                 Err(Failed { reason, note }) => return self.broken(&here.zone, subject, reason, note),
@@ -310,8 +315,8 @@ impl<'a, S: Source> Walk<'a, S> {
         }
         match self.source.fetch(subject).await {
             Ok(reply) if matches!(reply.rcode, Rcode::NOERROR | Rcode::NXDOMAIN) => Ok(reply),
-            Ok(_) | Err(NoReply::Unreachable | NoReply::Loop) => Err(Bogus::NoKeys),
-            Err(NoReply::OverBudget) => Err(Bogus::TooMuchWork),
+            // A spent budget says as little of the zone as a dead server does.
+            Ok(_) | Err(NoReply::Unreachable | NoReply::Loop | NoReply::OverBudget) => Err(Bogus::NoKeys),
         }
     }
 
