@@ -350,9 +350,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             chain.add(&link, &judged, u32::MAX, self.clock.now());
             rebinding::filter(&mut chain.outcome, &question.name, settings);
             match link.next {
-                Some(next) if self.is_closed(original, &next) => return Some(chain.cut_short()),
-                Some(next) => question = Question { name: next, ..question },
-                None => return Some(chain.outcome),
+                Some(next) if original.rtype != Rtype::ANY && self.is_closed(original, &next) => return Some(chain.cut_short()),
+                Some(next) if original.rtype != Rtype::ANY => question = Question { name: next, ..question },
+                _ => return Some(chain.outcome),
             }
         }
     }

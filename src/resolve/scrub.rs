@@ -247,7 +247,7 @@ fn walk(asked: &Question, zone: &Name, sets: &[Rrset], authority: &[Rrset], auth
         let dname = dnames.max_by_key(|s| s.owner.label_count());
         // The CNAME that a DNAME makes is the way on, for QTYPE CNAME too (RFC 6672 section 3.2), and no data of its own.
         let own = at_name(asked.rtype).filter(|s| s.rtype != Rtype::CNAME || dname.is_none());
-        let (answer, rcode, next) = if asked.rtype == Rtype::ANY && sets.iter().any(|s| s.owner == name) {
+        let (answer, rcode, next) = if asked.rtype == Rtype::ANY && dname.is_none() && sets.iter().any(|s| s.owner == name) {
             (sets.iter().filter(|s| s.owner == name).cloned().collect(), Rcode::NOERROR, None)
         } else if let Some(set) = own {
             (vec![set.clone()], Rcode::NOERROR, None)
