@@ -298,7 +298,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let settings = self.settings();
         let stale = settings.serve_stale?;
         let now = self.clock.now();
-        let usable = |entry: &Entry| entry.expired_for(now).is_none_or(|age| age <= stale.max_age);
+        // Data is served past its time, the failure of data is not.
+        let bogus = |entry: &Entry| entry.judged.as_ref().is_some_and(|j| matches!(j.status, Status::Bogus(_)));
+        let usable = |entry: &Entry| entry.expired_for(now).is_none_or(|age| age <= stale.max_age) && !bogus(entry);
         let mut outcome = self.cached_outcome(original, asked, &settings, usable)?;
         if outcome.is_cut_short(original) {
             return Some(outcome);
@@ -318,6 +320,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             Ede::new(3, "expired, the servers do not answer")
         });
         (outcome.ttl, outcome.stale) = (stale.ttl, true);
+        // Its signatures may have ended with it (RFC 4035 section 5.3.3).
+        if outcome.status == Status::Secure {
+            outcome.status = Status::Indeterminate;
+        }
         self.counters.stale.add();
         Some(outcome)
     }
