@@ -92,7 +92,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             let now = self.clock.now();
             let refresh = task.refresh.as_ref() == Some(question);
             if !refresh {
-                let limit = route::limit(&task.settings, question);
+                let limit = self.limit(&task.settings, question);
                 if let Some(link) = store::cached(&self.cache, question, &limit, |e| e.remaining(now).is_some()).filter(Link::is_whole) {
                     self.counters.cache_hits.add();
                     return Ok(vec![link]);
@@ -249,7 +249,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             return None;
         }
         let now = self.clock.now();
-        let limit = route::limit(&task.settings, question);
+        let limit = self.limit(&task.settings, question);
         if store::cached(&self.cache, question, &limit, |e| e.remaining(now).is_some()).is_some() {
             return None;
         }
@@ -262,9 +262,18 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             return None;
         }
         let now = self.clock.now();
-        let synthesis = self.gaps.deny(question, &route::limit(settings, question), now)?;
+        let synthesis = self.gaps.deny(question, &self.limit(settings, question), now)?;
         self.counters.synthesised.add();
         Some(Link::synthesised(question, synthesis, now))
+    }
+
+    /// The name above which nothing remembered speaks about `question`: the apex of its route, or a negative trust anchor, at and below
+    /// which nothing is shown by DNSSEC, neither by what was proven before (RFC 7646 section 1.1).
+    pub(super) fn limit(&self, settings: &super::Settings, question: &Question) -> Name {
+        let route = route::limit(settings, question);
+        let holder = if question.rtype == Rtype::DS { question.name.parent() } else { None };
+        let exempt = self.validator.negative_anchor(holder.as_ref().unwrap_or(&question.name), self.clock.wall());
+        exempt.filter(|name| name.is_below(&route)).unwrap_or(route)
     }
 
     fn remember_failure(&self, question: &Question, failure: &Failure) {
@@ -342,7 +351,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             if chain.names.contains(&question.name) || chain.names.len() > settings.limits.aliases {
                 return None;
             }
-            let limit = route::limit(settings, &question);
+            let limit = self.limit(settings, &question);
             let held = store::cached(&self.cache, &question, &limit, &usable).filter(Link::is_whole);
             let link = held.or_else(|| self.gap(&question, asked, settings))?;
             let judged = match (&link.entry.judged, asked.checking_disabled) {

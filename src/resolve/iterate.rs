@@ -12,7 +12,7 @@ use super::scrub::{self, Class, Mode, Reachable};
 use super::settings::{Route, Settings};
 use super::store::{self, Found};
 use super::task::{Failure, Task, Trace};
-use super::{Clock, Exchange, Resolver, prime, route};
+use super::{Clock, Exchange, Resolver, prime};
 use crate::cache::rrset::{Data, Delegation, Entry, Key, NameServer, Trust};
 use crate::wire::{Name, Question, Rcode, Rtype};
 
@@ -88,7 +88,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// Whether a shortened question needs no packet: its answer is remembered, so no cut is there. `true` where the name was denied.
     fn shown_before(&self, asked: &Question) -> Option<bool> {
         let now = self.clock.now();
-        let limit = route::limit(&self.settings(), asked);
+        let limit = self.limit(&self.settings(), asked);
         let link = store::cached(&self.cache, asked, &limit, |entry| entry.remaining(now).is_some())?;
         Some(link.rcode() != Rcode::NOERROR || link.next.is_some())
     }

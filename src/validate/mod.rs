@@ -215,6 +215,11 @@ impl Validator {
         self.trust.load().negative.clone()
     }
 
+    /// The name of the negative trust anchor that covers `name` at `now` (Unix seconds).
+    pub fn negative_anchor(&self, name: &Name, now: u64) -> Option<Name> {
+        self.trust.load().negative.covering(name, now).map(|anchor| anchor.name.clone())
+    }
+
     /// The settings in force.
     pub fn settings(&self) -> &Settings {
         &self.settings
