@@ -58,15 +58,20 @@ impl Gaps {
     /// Remembers what a Secure denial of `zone` proved, for `ttl` seconds from `now`. Only NSEC RRsets and the zone's SOA are taken.
     pub fn learn<'a>(&self, zone: &Name, records: impl Iterator<Item = &'a Rrset>, ttl: u32, now: Duration) {
         let mut table = self.table();
+        let mut soa = None;
         for set in records {
             let lifetime = Duration::from_secs(u64::from(set.ttl.min(ttl).min(MAX_TTL)));
             let held = Held { set: Arc::new(set.clone()), until: now + lifetime };
             let at_home = set.owner.is_at_or_below(zone) && !set.sigs.is_empty();
             match set.rtype {
-                Rtype::SOA if set.owner == *zone => table.zones.entry(zone.clone()).or_default().soa = Some(held),
+                Rtype::SOA if set.owner == *zone => soa = Some(held),
                 Rtype::NSEC if at_home && set.rdatas.len() == 1 => table.remember(zone, held),
                 _ => {}
             }
+        }
+        // Alone it denies nothing, and nothing would ever take it out again.
+        if let (Some(soa), Some(zone)) = (soa, table.zones.get_mut(zone)) {
+            zone.soa = Some(soa);
         }
         while table.order.len() > MAX_RECORDS {
             if let Some((zone, owner)) = table.order.pop_front() {
@@ -163,10 +168,12 @@ impl Zone {
         let shared = question.name.common_labels(owner).max(question.name.common_labels(&next));
         let wildcard = question.name.suffix(shared).wildcard()?;
         let other = self.at_or_before(&wildcard, now)?;
-        let no_wildcard = other.set.owner != wildcard
-            && covers(&other.set.owner, &self::next(&other.set)?, &wildcard, apex)
-            && !hides_below(&other.set, &wildcard);
-        no_wildcard.then(|| (Rcode::NXDOMAIN, vec![span, other]))
+        let after = self::next(&other.set)?;
+        let no_wildcard =
+            other.set.owner != wildcard && covers(&other.set.owner, &after, &wildcard, apex) && !hides_below(&other.set, &wildcard);
+        // A wildcard with something below it exists without any type (RFC 4592 section 2.2.2), and so does what it stands in for.
+        let rcode = if after.is_below(&wildcard) { Rcode::NOERROR } else { Rcode::NXDOMAIN };
+        no_wildcard.then(|| (rcode, vec![span, other]))
     }
 
     fn at_or_before(&self, name: &Name, now: Duration) -> Option<&Held> {
@@ -280,6 +287,24 @@ mod tests {
         assert_eq!(ask(&held, "example", Rtype::DS), None);
     }
 
+    /// RFC 4592 section 2.2.2: `*.example` exists because of `x.*.example`.
+    #[test]
+    fn a_wildcard_without_data_of_its_own_makes_no_data() {
+        let held = gaps(&[
+            nsec("example", "x.*.example", &[Rtype::SOA, Rtype::NS]),
+            nsec("x.*.example", "m.example", &[Rtype::A]),
+            nsec("m.example", "example", &[Rtype::A]),
+        ]);
+        assert_eq!(ask(&held, "c.example", Rtype::A), Some(Rcode::NOERROR));
+    }
+
+    /// NSEC3 zones bring nothing but their SOA; it must not be kept for ever.
+    #[test]
+    fn a_soa_without_spans_is_not_kept() {
+        let held = gaps(&[]);
+        assert!(held.table().zones.is_empty());
+    }
+
     #[test]
     fn what_has_expired_or_lies_outside_the_limit_denies_nothing() {
         let held = gaps(&[nsec("example", "example", &[Rtype::SOA, Rtype::NS])]);
@@ -295,9 +320,9 @@ mod tests {
         /// For any zone and any part of its chain: what is denied is really not there.
         #[test]
         fn nothing_that_exists_is_ever_denied(
-            names in proptest::collection::btree_set("[a-d]{1,2}(\\.[a-d]){0,2}", 1..8),
+            names in proptest::collection::btree_set("([a-d]{1,2}|\\*)(\\.([a-d]|\\*)){0,2}", 1..8),
             known in proptest::collection::vec(any::<bool>(), 9),
-            asked in "[a-d]{1,2}(\\.[a-d]){0,2}",
+            asked in "([a-d]{1,2}|\\*)(\\.([a-d]|\\*)){0,2}",
         ) {
             let owners: BTreeSet<Name> = names.iter().map(|n| name(&format!("{n}.example"))).chain([name("example")]).collect();
             let list: Vec<Name> = owners.iter().cloned().collect();
@@ -309,14 +334,17 @@ mod tests {
                 .collect();
             let held = gaps(&sets);
             let asked = name(&format!("{asked}.example"));
-            let exists = list.iter().any(|n| n.is_at_or_below(&asked));
+            let there = |name: &Name| list.iter().any(|n| n.is_at_or_below(name));
+            let exists = there(&asked);
+            let wildcard = asked.self_and_ancestors().find(|n| there(n)).unwrap().wildcard().unwrap();
+            let (stands_in, empty) = (!exists && there(&wildcard), !owners.contains(if exists { &asked } else { &wildcard }));
             let denied = held.deny(&Question::new(asked.clone(), Rtype::A), &Name::root(), Duration::from_secs(1)).map(|s| s.rcode);
             match denied {
-                Some(Rcode::NXDOMAIN) => prop_assert!(!exists, "{asked} exists"),
-                Some(_) => prop_assert!(exists && !owners.contains(&asked)),
+                Some(Rcode::NXDOMAIN) => prop_assert!(!exists && !stands_in, "{asked} exists"),
+                Some(_) => prop_assert!((exists || stands_in) && empty, "{asked} has data"),
                 None => {}
             }
-            if known.iter().all(|k| *k) && !owners.contains(&asked) {
+            if known.iter().all(|k| *k) && ((!exists && !stands_in) || empty) {
                 prop_assert!(denied.is_some(), "the whole chain denies {asked}");
             }
         }
