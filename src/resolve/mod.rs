@@ -391,6 +391,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     fn made_here(&self, question: &Question, settings: &Settings) -> Option<Outcome> {
         self.special.answer(settings, question).or_else(|| match question.rtype {
             Rtype::ANY if settings.any == Any::Hinfo => Some(special::minimal_any(&question.name)),
+            // It only ever stands in an NSEC (RFC 9824 section 3.5).
+            Rtype::NXNAME => Some(Outcome {
+                rcode: Rcode::FORMERR,
+                ..Outcome::servfail(Status::Indeterminate, vec![Ede::new(30, "NXNAME is no query type")])
+            }),
             // Transfers are no business of a resolver, and other meta types name no data (RFC 6895 section 3.1).
             rtype if rtype.is_meta() && rtype != Rtype::ANY => {
                 Some(Outcome { rcode: Rcode::NOTIMP, ..Outcome::servfail(Status::Indeterminate, vec![Ede::new(30, "a meta type")]) })

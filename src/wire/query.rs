@@ -119,6 +119,8 @@ pub enum Unusual {
     Transfer,
     /// OPT, type 0 or a meta type that no resolver answers: NOTIMP.
     MetaType,
+    /// NXNAME, which only ever stands in an NSEC: FORMERR with EDE 30 (RFC 9824 section 3.5).
+    Nxname,
     /// ANY (RFC 8482): resolved, but never from the fast path.
     Any,
     /// RRSIG on its own: the cache below keeps signatures with what they cover.
@@ -134,6 +136,7 @@ impl Unusual {
             Unusual::Class | Unusual::Transfer => Some((Rcode::REFUSED, Some(21))),
             Unusual::NotRecursive => Some((Rcode::REFUSED, Some(20))),
             Unusual::MetaType => Some((Rcode::NOTIMP, None)),
+            Unusual::Nxname => Some((Rcode::FORMERR, Some(30))),
             Unusual::Any | Unusual::Rrsig => None,
         }
     }
@@ -216,6 +219,7 @@ impl<'a> Query<'a> {
             _ if !flags.has(Flags::RD) => Some(Unusual::NotRecursive),
             (Rtype::ANY, _) => Some(Unusual::Any),
             (Rtype::RRSIG, _) => Some(Unusual::Rrsig),
+            (Rtype::NXNAME, _) => Some(Unusual::Nxname),
             (rtype, _) if rtype.is_meta() => Some(Unusual::MetaType),
             _ => None,
         };
@@ -431,6 +435,7 @@ mod tests {
             (Rtype::OPT, Unusual::MetaType),
             (Rtype(0), Unusual::MetaType),
             (Rtype(249), Unusual::MetaType),
+            (Rtype::NXNAME, Unusual::Nxname),
         ] {
             assert_eq!(unusual(&query("a.example", rtype, None)), Some(expected), "{rtype}");
         }

@@ -43,6 +43,7 @@ impl Rtype {
     pub const CDNSKEY: Rtype = Rtype(60);
     pub const SVCB: Rtype = Rtype(64);
     pub const HTTPS: Rtype = Rtype(65);
+    pub const NXNAME: Rtype = Rtype(128);
     pub const TSIG: Rtype = Rtype(250);
     pub const IXFR: Rtype = Rtype(251);
     pub const AXFR: Rtype = Rtype(252);
