@@ -54,6 +54,11 @@ impl Link {
         }
     }
 
+    /// Whether it was judged, and Bogus.
+    pub(super) fn is_bogus(&self) -> bool {
+        self.entry.judged.as_ref().is_some_and(|j| matches!(j.status, Status::Bogus(_)))
+    }
+
     /// The RRsets of the answer section: those of the entry, and the CNAME that a DNAME makes.
     pub(super) fn answer(&self) -> Vec<Arc<Rrset>> {
         let Data::Positive { answer, .. } = &self.entry.data else { return Vec::new() };
@@ -131,7 +136,11 @@ pub(super) fn cached(cache: &RrsetCache, question: &Question, limit: &Name, usab
     let nxdomain = if question.rtype == Rtype::DS { None } else { find(Key::nxdomain(&question.name)) };
     // Where both are held the later one counts: the name came or went in between.
     match (direct, nxdomain) {
-        (Some(direct), Some(nx)) => return Some(if nx.entry.stored > direct.entry.stored { nx } else { direct }),
+        // But what failed validation does not hide what did not (RFC 4035 section 4.7).
+        (Some(direct), Some(nx)) => {
+            let hidden = nx.is_bogus() && !direct.is_bogus();
+            return Some(if nx.entry.stored > direct.entry.stored && !hidden { nx } else { direct });
+        }
         (Some(one), None) | (None, Some(one)) => return Some(one),
         (None, None) => {}
     }
