@@ -188,8 +188,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         }
         let when = When { now: self.clock.wall(), trusted: self.clock.wall_is_trusted() };
         let source = Evidence { resolver: self, task };
-        let reply = link.reply();
         let start = self.clock.now();
+        let reply = link.reply(start);
         let verdict = match task.explains() {
             true => self.validator.judge_explained(&reply, &source, when, &task.work).await,
             false => self.validator.judge(&reply, &source, when, &task.work).await,
@@ -231,7 +231,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let Some(link) = links.first().filter(|l| matches!(l.entry.data, Data::Negative { .. })) else { return false };
         let status = match &link.entry.judged {
             Some(judged) => judged.status,
-            None => self.validator.judge(&link.reply(), &Evidence { resolver: self, task }, when, &task.work).await.status,
+            None => self.validator.judge(&link.reply(self.clock.now()), &Evidence { resolver: self, task }, when, &task.work).await.status,
         };
         matches!(status, Status::Secure | Status::Insecure(_))
     }
@@ -454,10 +454,8 @@ impl<E: Exchange, C: Clock> Source for Evidence<'_, E, C> {
         match found {
             Ok(mut links) => {
                 let link = links.remove(0);
-                if link.entry.judged.is_none() {
-                    self.task.took_evidence(link.key.clone(), question, link.from);
-                }
-                Ok(link.reply())
+                self.task.took_evidence(link.key.clone(), question, link.from);
+                Ok(link.reply(self.resolver.clock.now()))
             }
             Err(failure) => {
                 // That there is no second opinion is no failure of the zone.

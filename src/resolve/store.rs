@@ -81,9 +81,10 @@ impl Link {
         }
     }
 
-    /// The same in the form that the validator judges.
-    pub(super) fn reply(&self) -> Reply {
-        let own = |sets: &[Arc<Rrset>]| sets.iter().map(|s| (**s).clone()).collect();
+    /// The same in the form that the validator judges, with the TTLs that are left: what it remembers must not outlive the records.
+    pub(super) fn reply(&self, now: Duration) -> Reply {
+        let left = self.entry.remaining(now).unwrap_or(u32::MAX);
+        let own = |sets: &[Arc<Rrset>]| sets.iter().map(|s| Rrset { ttl: s.ttl.min(left), ..(**s).clone() }).collect();
         Reply {
             question: self.question.clone(),
             zone: self.entry.zone.clone(),
