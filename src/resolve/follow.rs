@@ -128,8 +128,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// DNSKEY by which it failed. Where that did not help, the zone is tried only once more that way for a while.
     async fn judge_with_retries(&self, task: &Task, mut link: Link, verdicts: &mut Vec<Verdict>) -> (Link, Judged, u32) {
         let known = link.from.is_none() && link.entry.judged.is_some();
-        let (mut judged, mut cap, mut broken) = self.judge(task, &link, verdicts).await;
-        if known || !matches!(judged.status, Status::Bogus(_)) {
+        let (mut judged, mut cap, mut broken) = self.judge(task, &mut link, verdicts).await;
+        // Where a key or a DS could not be had there is nothing to doubt in what arrived.
+        if known || !matches!(judged.status, Status::Bogus(why) if why != Bogus::NoKeys) {
             return (link, judged, cap);
         }
         let question = link.question.clone();
@@ -164,7 +165,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 }
             }
             self.counters.bogus_retries.add();
-            let (again, again_cap, again_broken) = self.judge(task, &link, verdicts).await;
+            let (again, again_cap, again_broken) = self.judge(task, &mut link, verdicts).await;
             if again.status == Status::Bogus(Bogus::NoKeys) {
                 // No other server had the key or the DS: what was wrong with the first one's says more.
                 if self.clock.wall_is_trusted() {
@@ -182,7 +183,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         (link, judged, cap)
     }
 
-    async fn judge(&self, task: &Task, link: &Link, verdicts: &mut Vec<Verdict>) -> (Judged, u32, Option<Question>) {
+    /// Has a link judged, and gives the status, seconds that it may be kept, and where the chain broke. The link is put right where the
+    /// proof says more than the server did.
+    async fn judge(&self, task: &Task, link: &mut Link, verdicts: &mut Vec<Verdict>) -> (Judged, u32, Option<Question>) {
         if let Some(judged) = link.entry.judged.clone().filter(|_| !task.explains()) {
             return (judged, u32::MAX, None);
         }
@@ -203,8 +206,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             Status::Bogus(_) => BOGUS_TTL.min(verdict.ttl_cap),
             _ => verdict.ttl_cap,
         };
-        // With a clock that cannot be trusted nothing is remembered: it is judged again once the clock is right.
-        if when.trusted {
+        self.put_right(link, &verdict);
+        // With a clock that cannot be trusted nothing is remembered: it is judged again once the clock is right. So it is with keys
+        // that could not be had: the failure to get them is remembered, and for how long (RFC 4035 section 4.7, RFC 9520).
+        if when.trusted && judged.status != Status::Bogus(Bogus::NoKeys) {
             let now = self.clock.now();
             self.cache.settle(&link.key, &link.entry, judged.clone(), cap, now);
             if let (Status::Secure, Some(proof)) = (verdict.status, &verdict.proof) {
@@ -217,6 +222,32 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             verdicts.push(verdict);
         }
         (judged, cap, broken)
+    }
+
+    /// Corrects what a Secure verdict has shown to be otherwise than the server had it: an RCODE that denies the name where the proof
+    /// denies the type only (the RCODE is not signed, the proof is), and proofs beside the good ones that nobody has verified, which
+    /// would go out under our AD (RFC 4035 section 3.2.3).
+    fn put_right(&self, link: &mut Link, verdict: &Verdict) {
+        let proven = |set: &Arc<Rrset>| verdict.proven.iter().any(|(owner, rtype)| *owner == set.owner && *rtype == set.rtype);
+        let exists = verdict.rcode == Rcode::NOERROR && link.rcode() == Rcode::NXDOMAIN;
+        if verdict.status != Status::Secure || (!exists && link.authority().iter().all(proven)) {
+            return;
+        }
+        let mut entry = (*link.entry).clone();
+        match &mut entry.data {
+            Data::Positive { proof, .. } => proof.retain(proven),
+            Data::Negative { rcode, authority } => {
+                authority.retain(proven);
+                *rcode = verdict.rcode;
+            }
+            Data::Cut(_) | Data::Failure { .. } => return,
+        }
+        let kept = self.cache.get(&link.key).is_some_and(|held| Arc::ptr_eq(&held, &link.entry));
+        if exists {
+            self.cache.remove(&link.key);
+            link.key = Key::rrset(&link.question.name, link.question.rtype);
+        }
+        link.entry = if kept { self.cache.offer(link.key.clone(), entry) } else { Arc::new(entry) };
     }
 
     /// Whether the question has a route of its own whose zone is not signed as the public tree sees it: the parent proves that it does

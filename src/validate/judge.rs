@@ -20,9 +20,16 @@ struct Gathered {
     broken: Option<Broken>,
     ttl_cap: u32,
     proof: Option<Denial>,
+    rcode: Rcode,
+    /// RRsets of the authority section that have verified.
+    proven: Vec<(Name, Rtype)>,
 }
 
 impl Gathered {
+    fn new(reply: &Reply) -> Gathered {
+        Gathered { status: Status::Secure, broken: None, ttl_cap: u32::MAX, proof: None, rcode: reply.rcode, proven: Vec::new() }
+    }
+
     /// The weakest status counts; of two equally weak the first.
     fn add(&mut self, status: Status) {
         let strength = |s: Status| match s {
@@ -44,6 +51,10 @@ impl Gathered {
     fn cap(&mut self, ttl: u32) {
         self.ttl_cap = self.ttl_cap.min(ttl);
     }
+
+    fn add_proven<'r>(&mut self, sets: impl IntoIterator<Item = &'r Rrset>) {
+        self.proven.extend(sets.into_iter().map(|set| (set.owner.clone(), set.rtype)));
+    }
 }
 
 /// A wildcard answer that still needs its proof: nothing closer to `owner` than `*.encloser` exists.
@@ -55,7 +66,7 @@ struct Expansion {
 
 /// Judges `reply`.
 pub(crate) async fn judge<S: Source>(reply: &Reply, walk: &mut Walk<'_, S>) -> Verdict {
-    let mut gathered = Gathered { status: Status::Secure, broken: None, ttl_cap: u32::MAX, proof: None };
+    let mut gathered = Gathered::new(reply);
     let mut expansions = Vec::new();
     for set in &reply.answer {
         if set.rtype == Rtype::RRSIG {
@@ -116,14 +127,18 @@ impl<S: Source> Walk<'_, S> {
         found
     }
 
-    /// Whether a negative trust anchor, or the lack of any anchor, settles the matter.
-    fn settled(&self, name: &Name) -> Option<Insecurity> {
+    /// Whether a negative trust anchor, or the lack of any anchor, settles the matter, and for how many seconds.
+    fn settled(&self, name: &Name) -> Option<(Insecurity, u32)> {
         let anchored = self.trust.anchors.closest(name).map(|(n, _)| n);
         let negative = self.trust.negative.covering(name, self.when.now);
         match (anchored, negative) {
-            (None, _) => Some(Insecurity::NoAnchor),
+            (None, _) => Some((Insecurity::NoAnchor, u32::MAX)),
             // An anchor below the negative one takes over again (RFC 7646 section 4).
-            (Some(anchored), Some(negative)) if negative.name.is_at_or_below(anchored) => Some(Insecurity::NegativeTrustAnchor),
+            (Some(anchored), Some(negative)) if negative.name.is_at_or_below(anchored) => {
+                // It ends at its time, and with it what it let through (RFC 7646 section 2).
+                let left = negative.expires.map_or(u32::MAX, |end| u32::try_from(end.saturating_sub(self.when.now)).unwrap_or(u32::MAX));
+                Some((Insecurity::NegativeTrustAnchor, left))
+            }
             _ => None,
         }
     }
@@ -132,7 +147,8 @@ impl<S: Source> Walk<'_, S> {
     async fn positive(&mut self, reply: &Reply, set: &Rrset, gathered: &mut Gathered, expansions: &mut Vec<Expansion>) {
         let subject = Question::new(set.owner.clone(), set.rtype);
         let holder = holder(&set.owner, set.rtype);
-        if let Some(why) = self.settled(&holder) {
+        if let Some((why, left)) = self.settled(&holder) {
+            gathered.cap(left);
             return self.insecure(&holder, subject, why, gathered);
         }
         let mut failed = None;
@@ -189,6 +205,7 @@ impl<S: Source> Walk<'_, S> {
             format!("{} expanded from *.{encloser}, no closer name in {}", subject.name, keys.zone)
         });
         gathered.add(status);
+        gathered.add_proven(denial.sets.iter().copied());
         if status == Status::Secure {
             gathered.proof = Some(proof(keys, Denied::ExactName, &denial.sets));
         }
@@ -198,7 +215,8 @@ impl<S: Source> Walk<'_, S> {
     async fn negative(&mut self, reply: &Reply, gathered: &mut Gathered) {
         let subject = &reply.question;
         let holder = holder(&subject.name, subject.rtype);
-        if let Some(why) = self.settled(&holder) {
+        if let Some((why, left)) = self.settled(&holder) {
+            gathered.cap(left);
             return self.insecure(&holder, subject.clone(), why, gathered);
         }
         let told = |s: &&Rrset| matches!(s.rtype, Rtype::SOA | Rtype::NSEC | Rtype::NSEC3);
@@ -234,11 +252,12 @@ impl<S: Source> Walk<'_, S> {
         };
         match self.descend(&signer, None).await {
             Standing::Secure(keys) if keys.zone == signer => {
-                let mut above = Gathered { status: Status::Secure, broken: None, ttl_cap: u32::MAX, proof: None };
+                let mut above = Gathered::new(reply);
                 self.denial(reply, &keys, &mut above);
                 if above.status == Status::Secure {
                     gathered.cap(above.ttl_cap);
-                    gathered.proof = above.proof;
+                    (gathered.proof, gathered.rcode) = (above.proof, above.rcode);
+                    gathered.proven.extend(above.proven);
                 }
                 above.status == Status::Secure
             }
@@ -251,15 +270,23 @@ impl<S: Source> Walk<'_, S> {
         let subject = &reply.question;
         for soa in reply.authority.iter().filter(|s| s.rtype == Rtype::SOA) {
             match self.verify(soa, &keys.zone, &keys.keys()) {
-                Ok(verified) if verified.expanded_from.is_none() && soa.owner == keys.zone => gathered.cap(verified.ttl_cap),
+                Ok(verified) if verified.expanded_from.is_none() && soa.owner == keys.zone => {
+                    gathered.cap(verified.ttl_cap);
+                    gathered.add_proven([soa]);
+                }
                 Ok(verified) => return self.bogus(&keys.zone, subject.clone(), Bogus::BadDenial, Some(verified.note), gathered),
                 Err(why) => return self.bogus(&keys.zone, Question::new(soa.owner.clone(), Rtype::SOA), why.reason, why.note, gathered),
             }
         }
         let denial = self.verified_denial(reply, keys);
-        let name_denied = reply.rcode == Rcode::NXDOMAIN;
+        let mut name_denied = reply.rcode == Rcode::NXDOMAIN;
         let mut proofs = self.proofs(&keys.zone, &denial.sets);
-        let proven = if name_denied { proofs.name(&subject.name) } else { proofs.type_at(&subject.name, subject.rtype) };
+        let mut proven = if name_denied { proofs.name(&subject.name) } else { proofs.type_at(&subject.name, subject.rtype) };
+        // NXDOMAIN over a full proof that the name is there, without the type: from a server older than RFC 4592, or made up on the way.
+        // The proof is signed and counts, as it does for Unbound. The other way round the server says less than it proves.
+        if name_denied && proven.is_err() && proofs.type_at(&subject.name, subject.rtype) == Ok(Proven::Fully) {
+            (name_denied, proven, gathered.rcode) = (false, Ok(Proven::Fully), Rcode::NOERROR);
+        }
         gathered.cap(denial.ttl);
         let status = self.proven_status(proven);
         if let Status::Bogus(reason) = status {
@@ -271,6 +298,7 @@ impl<S: Source> Walk<'_, S> {
             format!("{subject}: {what}, proven by {}", keys.zone)
         });
         gathered.add(status);
+        gathered.add_proven(denial.sets.iter().copied());
         if status == Status::Secure {
             let denied = if name_denied { Denied::Name } else { Denied::Type };
             gathered.proof = Some(proof(keys, denied, &denial.sets));
@@ -296,7 +324,7 @@ impl<S: Source> Walk<'_, S> {
     }
 
     fn verdict(&mut self, gathered: Gathered) -> Verdict {
-        let Gathered { mut status, broken, mut ttl_cap, mut proof } = gathered;
+        let Gathered { mut status, broken, mut ttl_cap, mut proof, rcode, proven } = gathered;
         let mut ede = Vec::new();
         match status {
             Status::Bogus(reason) => {
@@ -318,7 +346,7 @@ impl<S: Source> Walk<'_, S> {
             }
         }
         let broken = broken.map(|b| b.at);
-        Verdict { status, ttl_cap, ede, broken, proof, steps: self.steps.take().unwrap_or_default() }
+        Verdict { status, ttl_cap, ede, broken, rcode, proven, proof, steps: self.steps.take().unwrap_or_default() }
     }
 }
 

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 
 use self::chain::{Trust, Walk};
 use self::store::ZoneStore;
-use crate::wire::{Ede, Name, Question, Rcode, Rrset};
+use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
 
 pub mod anchor;
 mod chain;
@@ -103,6 +103,10 @@ pub struct Verdict {
     pub ede: Vec<Ede>,
     /// Where the chain broke, if the status is Bogus: the answer itself, or a DS or DNSKEY on the way to it.
     pub broken: Option<Question>,
+    /// The reply's RCODE, or NOERROR where it denies a name that its proof shows to exist without the type: that is signed, the RCODE not.
+    pub rcode: Rcode,
+    /// The RRsets of the authority section that have verified.
+    pub proven: Vec<(Name, Rtype)>,
     /// What was proven not to exist.
     pub proof: Option<Denial>,
     /// The chain from the anchor to the answer; empty unless asked for with [`Validator::judge_explained`].

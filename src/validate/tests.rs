@@ -249,7 +249,8 @@ async fn a_wildcard_does_not_answer_for_a_name_that_exists() {
     }
 }
 
-/// Every record of a negative answer is needed: leave out any one, or swap the response code, and it is Bogus.
+/// Every record of a negative answer is needed: leave out any one and it is Bogus. The response code is not signed: one that claims less
+/// than is proven is Bogus, one that claims more is put right.
 #[tokio::test]
 async fn no_record_of_a_denial_can_be_left_out() {
     for denying in [NSEC, nsec3()] {
@@ -262,7 +263,11 @@ async fn no_record_of_a_denial_can_be_left_out() {
             }
             let mut other_rcode = world(denying.clone());
             other_rcode.tamper(question(asked, rtype), |r| r.rcode = Rcode(r.rcode.0 ^ Rcode::NXDOMAIN.0));
-            assert!(matches!(status(&other_rcode, asked, rtype).await, Status::Bogus(_)), "{asked} {rtype}");
+            let verdict = judged(&other_rcode, asked, rtype).await;
+            match rtype {
+                Rtype::A => assert!(matches!(verdict.status, Status::Bogus(_)), "{asked} {rtype}"),
+                _ => assert_eq!((verdict.status, verdict.rcode), (Status::Secure, Rcode::NOERROR), "{asked} {rtype}"),
+            }
             let mut unsigned_soa = world(denying.clone());
             unsigned_soa.tamper(question(asked, rtype), |r| r.authority[0].sigs.clear());
             assert_eq!(status(&unsigned_soa, asked, rtype).await, bogus(Bogus::RrsigsMissing));
@@ -336,6 +341,31 @@ async fn a_made_up_signer_above_the_anchor_is_not_followed() {
     let outside = world.ask(&question("info.post", Rtype::A));
     let verdict = validator.judge(&outside, &world, at(NOW), &validator.work()).await;
     assert_eq!(verdict.status, Status::Insecure(Insecurity::NoAnchor));
+}
+
+/// RFC 6840 section 5.10, as Unbound has it: the closest anchor governs, but its zone may be denied by one under an anchor above.
+#[tokio::test]
+async fn the_zone_of_an_anchor_may_be_denied_from_above_but_only_beyond_doubt() {
+    for denying in [NSEC, nsec3(), opt_out()] {
+        let mut world = world(denying.clone());
+        let mut anchors = Anchors::none();
+        anchors.add(name("post"), world.zone("post.").anchor());
+        anchors.add(name("gone.post"), world.zone("signed.post.").anchor());
+        anchors.add(name("signed.post"), world.zone("signed.post.").anchor());
+        let validator = Validator::new(anchors, NegativeAnchors::new(), Settings::default());
+        let reply = world.ask(&question("www.gone.post", Rtype::A));
+        let verdict = validator.judge(&reply, &world, at(NOW), &validator.work()).await;
+        if denying == opt_out() {
+            assert!(matches!(verdict.status, Status::Bogus(_)), "{:?}", verdict.status);
+        } else {
+            assert_eq!(verdict.status, Status::Secure, "{denying:?}");
+        }
+        // A zone that is there is not denied by its parent's records, neither of another name nor signed by nobody.
+        let mut forged = reply.clone();
+        forged.question.name = name("www.signed.post");
+        let verdict = validator.judge(&forged, &world, at(NOW), &validator.work()).await;
+        assert!(matches!(verdict.status, Status::Bogus(_)), "{denying:?}: {:?}", verdict.status);
+    }
 }
 
 /// A server for parent and child answers from the child at once: the iterator saw no cut, the proof is found all the same.
