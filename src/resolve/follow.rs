@@ -134,16 +134,26 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             return (link, judged, cap);
         }
         let question = link.question.clone();
-        let hopeless = Key::failure(&link.entry.zone, Rtype(0));
+        // A forwarder's answers are of any zone: there the mark is for the name at fault.
+        let at_fault = broken.as_ref().map_or(&question.name, |b| &b.name);
+        let hopeless = Key::failure(if link.entry.zone_known { &link.entry.zone } else { at_fault }, Rtype(0));
         let tried_before = self.cache.fresh(&hopeless, self.clock.now()).is_some();
         let retries = if tried_before { task.budget.limits.bogus_retries.min(1) } else { task.budget.limits.bogus_retries };
+        let mut alone = false;
         for _ in 0..retries {
             let evidence = task.drop_evidence();
             let at_fault = evidence.iter().find(|(_, question, _)| Some(question) == broken.as_ref());
             if let Some((key, question, from)) = at_fault {
-                self.cache.remove(key);
-                if let Some(server) = from {
-                    task.avoid(*server, question);
+                // Where keys match no DS and the DS is the older of the two, the DS is doubted first.
+                let ds = Key::rrset(&question.name, Rtype::DS);
+                let is_older = |held: Arc<Entry>| question.rtype == Rtype::DNSKEY && held.stored < task.started;
+                if self.cache.get(&ds).is_some_and(is_older) {
+                    self.cache.remove(&ds);
+                } else {
+                    self.cache.remove(key);
+                    if let Some(server) = from {
+                        task.avoid(*server, question);
+                    }
                 }
             } else {
                 if let Some(server) = link.from {
@@ -155,6 +165,13 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 self.cache.remove(&link.key);
                 match self.lookup(task, &question, &Trace::default()).await {
                     Ok(mut links) => link = links.remove(0),
+                    // No other server, but the same answer may be good by keys fetched anew.
+                    Err(_) if !alone && !evidence.is_empty() => {
+                        alone = true;
+                        if held.is_some() {
+                            link.entry = self.cache.offer(link.key.clone(), (*link.entry).clone());
+                        }
+                    }
                     Err(_) => {
                         // No other server: what the first one said is remembered as what it is.
                         if let Some(held) = held {
@@ -176,6 +193,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             (judged, cap, broken) = (again, again_cap, again_broken);
             if !matches!(judged.status, Status::Bogus(_)) {
                 return (link, judged, cap);
+            }
+        }
+        // The DS or DNSKEY that failed is not good for longer than the verdict.
+        for (key, _, _) in task.drop_evidence().iter().filter(|(_, question, _)| Some(question) == broken.as_ref()) {
+            if let Some(entry) = self.cache.get(key).filter(|_| self.clock.wall_is_trusted()) {
+                self.cache.settle(key, &entry, judged.clone(), BOGUS_TTL, self.clock.now());
             }
         }
         let failure = Failure { zone: Some(link.entry.zone.clone()), ede: judged.ede.clone(), ..Failure::default() };

@@ -34,6 +34,8 @@ pub(super) struct Task {
     pub(super) settings: Arc<Settings>,
     pub(super) budget: Budget,
     pub(super) work: Work,
+    /// When it began: what the cache holds from before may be out of date.
+    pub(super) started: Duration,
     /// Ask upstream even for what the cache still holds.
     pub(super) refresh: Option<Question>,
     /// Servers that gave Bogus data, by question: not asked the same again.
@@ -47,7 +49,7 @@ impl Task {
     pub(super) fn new(settings: Arc<Settings>, work: Work, now: Duration, explain: bool) -> Task {
         let budget = Budget::new(settings.limits, now);
         let contacts = explain.then(Mutex::default);
-        Task { settings, budget, work, refresh: None, avoid: Mutex::default(), evidence: Mutex::default(), contacts }
+        Task { settings, budget, work, started: now, refresh: None, avoid: Mutex::default(), evidence: Mutex::default(), contacts }
     }
 
     pub(super) fn avoids(&self, server: SocketAddr, question: &Question) -> bool {
