@@ -215,12 +215,16 @@ impl Running {
         self.shared.reload().await
     }
 
-    /// What is to be done now and then: saves the time as a floor for the next start, sweeps rules that have ended.
+    /// What is to be done now and then: saves the time as a floor for the next start, sweeps rules and
+    /// lists that have ended.
     pub fn keep_house(&self) {
         self.shared.save_clock();
         self.shared.turn_secret();
-        if self.shared.trusted_wall().is_some_and(|now| self.shared.policy.sweep(now)) {
-            self.shared.enact();
+        let shared = &self.shared;
+        let Some(now) = shared.trusted_wall() else { return };
+        let blocking = shared.policy.lists.blocking(Some(now), shared.config().block.max_stale).len();
+        if shared.policy.sweep(now) || locked(&shared.judge).engine().parts().lists.len() != blocking {
+            shared.enact();
         }
     }
 
@@ -278,7 +282,7 @@ impl Shared {
     /// Puts the lists and rules that are kept now in force for every query read from now on, cached names included.
     fn enact(&self) {
         let mut judge = locked(&self.judge);
-        *judge = self.policy.judge(&self.config(), &self.metrics, judge.engine().generation() + 1);
+        *judge = self.policy.judge(&self.config(), &self.metrics, self.trusted_wall(), judge.engine().generation() + 1);
         self.service.change_rules(|rules| rules.policy = judge.clone());
     }
 
@@ -314,7 +318,7 @@ impl Shared {
             let what = "signature times are not checked, AD is never set";
             warnings.push(format!("the clock stands before this release or the last known time: {what}"));
         }
-        warnings.extend(self.policy.warnings(self.trusted_wall()));
+        warnings.extend(self.policy.warnings(&self.config(), self.trusted_wall()));
         warnings.extend(locked(&self.audit).warning().map(str::to_owned));
         for zone in &self.config().rpz {
             let (first, total) = zone.left_out();

@@ -88,7 +88,7 @@ pub(super) struct Scene {
 impl Lists {
     /// Opens what lies in the state directory.
     pub(super) fn open(state: &Path, settings: Settings, root: Option<String>) -> std::io::Result<Lists> {
-        let mut trust = Trust::open(state, root).map_err(|refusal| std::io::Error::other(with_causes(&refusal)))?;
+        let mut trust = Trust::open(state, root);
         let witness = &mut |list: &List, file: &std::fs::File, kept: &[_]| trust.vouch(list, file, kept);
         let store = Store::open_before(settings, Arc::new(PageCache), witness)?;
         let found = store.warnings().iter().map(|warning| with_causes(warning)).collect();
@@ -103,6 +103,16 @@ impl Lists {
         locked(&self.serving).iter().map(|serving| serving.list.clone()).collect()
     }
 
+    /// Those of them that block at `now`: all, but for lists that have been expired for longer than `max_stale`. `None` for a clock that is
+    /// not believed, by which nothing ends.
+    pub(super) fn blocking(&self, now: Option<u64>, max_stale: Option<u64>) -> Vec<Arc<List>> {
+        let stale = |list: &Arc<List>| {
+            let ends = list.manifest().expires.zip(max_stale).map(|(expires, stale)| expires.saturating_add(stale));
+            ends.zip(now).is_some_and(|(ends, now)| ends <= now)
+        };
+        self.in_force().into_iter().filter(|list| !stale(list)).collect()
+    }
+
     /// The same in words.
     pub(super) fn shown(&self) -> Vec<Version> {
         locked(&self.serving).iter().map(|serving| version(&serving.list, serving.signers.clone())).collect()
@@ -114,17 +124,19 @@ impl Lists {
     }
 
     /// What needs somebody's attention. `now` is `None` while the clock is not believed.
-    pub(super) fn warnings(&self, now: Option<u64>) -> Vec<String> {
+    pub(super) fn warnings(&self, now: Option<u64>, max_stale: Option<u64>) -> Vec<String> {
+        let blocking = self.blocking(now, max_stale);
         let mut warnings = self.found.clone();
         let trust = locked(&self.trust);
-        warnings.extend(trust.warning().map(str::to_owned));
+        warnings.extend(trust.warnings().map(str::to_owned));
         for Serving { list, signers, .. } in locked(&self.serving).iter() {
             let (id, serial) = (&list.manifest().id, list.manifest().serial);
             if list.faults() > 0 {
                 warnings.push(format!("list {id} has damaged blocks, which block nothing: push it again"));
             }
             if list.manifest().expires.zip(now).is_some_and(|(expires, now)| expires <= now) {
-                warnings.push(format!("list {id} serial {serial} has expired and blocks on: push a newer one"));
+                let blocks = if blocking.iter().any(|other| Arc::ptr_eq(other, list)) { "blocks on" } else { "BLOCKS NO MORE" };
+                warnings.push(format!("list {id} serial {serial} has expired and {blocks}: push a newer one"));
             }
             if trust.revoked(signers) {
                 let what = "look at it, then roll back or push a newer one";

@@ -28,8 +28,8 @@ impl Policy {
         Policy { lists, exceptions: Mutex::new(exceptions), found }
     }
 
-    /// The judge with this number, made from what is in force now.
-    pub(super) fn judge(&self, config: &Config, metrics: &Metrics, generation: u64) -> Arc<Judge> {
+    /// The judge with this number, made from what is in force at `now`, `None` while the clock is not believed.
+    pub(super) fn judge(&self, config: &Config, metrics: &Metrics, now: Option<u64>, generation: u64) -> Arc<Judge> {
         let exceptions = locked(&self.exceptions);
         let parts = Parts {
             local: config.resolve.records.iter().map(|record| record.owner.clone()).collect(),
@@ -37,7 +37,7 @@ impl Policy {
             off_until: exceptions.off().map_or(0, |off| off.until),
             zones: config.rpz.clone(),
             protected: Arc::new(settings::protected(config)),
-            lists: self.lists.in_force(),
+            lists: self.lists.blocking(now, config.block.max_stale),
         };
         Arc::new(Judge::new(Engine::new(parts, generation), &config.block.action, config.block.ttl, metrics).noting(self.lists.recent()))
     }
@@ -78,8 +78,8 @@ impl Policy {
     }
 
     /// What is wrong with lists and rules, in words. `now` is `None` while the clock is not believed.
-    pub(super) fn warnings(&self, now: Option<u64>) -> Vec<String> {
-        [self.lists.warnings(now), self.found.clone()].concat()
+    pub(super) fn warnings(&self, config: &Config, now: Option<u64>) -> Vec<String> {
+        [self.lists.warnings(now, config.block.max_stale), self.found.clone()].concat()
     }
 
     pub(super) fn add(&self, rule: NewRule, peer: Peer, now: u64) -> Reply {

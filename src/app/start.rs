@@ -23,7 +23,7 @@ use crate::guard::{Cookies, Prefix, RateLimit};
 use crate::listen::{self, Bound, Rules, Service};
 use crate::outbound::{self, Network, SystemClock};
 use crate::policy::Exceptions;
-use crate::resolve::Resolver;
+use crate::resolve::{Clock as _, Resolver};
 use crate::telemetry::{Metrics, http};
 use crate::validate::Validator;
 
@@ -165,7 +165,7 @@ impl Prepared {
             Arc::new(Validator::new(settings::anchors(config), settings::negative_anchors(config), settings::validator(config)));
         let network = measure::Measured::new(Network::new(outbound::Settings::default()), metrics.shared());
         let resolver = Resolver::new(settings::resolver(config), validator.clone(), network, clock.clone());
-        let judge = policy.judge(config, &metrics, 1);
+        let judge = policy.judge(config, &metrics, clock.wall_is_trusted().then(|| clock.wall()), 1);
         let rules = Rules {
             acl: settings::served(config, &self.connected),
             unlimited: settings::unlimited(config),

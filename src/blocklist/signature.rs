@@ -299,11 +299,6 @@ impl Signer {
         key_id(self.public.keynum())
     }
 
-    /// The public half.
-    pub(super) fn public_key(&self) -> &PublicKey {
-        &self.public
-    }
-
     /// The public half as `minisign -P` takes it.
     pub fn public(&self) -> String {
         self.public.to_base64()

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! STATE/box.key         the box's own key, made on first use; it never leaves the box
+//! STATE/box.pub         its public half, so that what it has signed is known again when the key itself is damaged
 //! STATE/keyset.json     the key set in force with the root key's signature: one file, there whole or not at all
 //! STATE/keyset-serials.json   by root key, the highest serial ever taken: kept apart, so that a lost set brings no revoked key back
 //! ```
@@ -15,15 +16,18 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use minisign::PublicKey;
 use serde::{Deserialize, Serialize};
 
 use super::durable;
 use super::file::List;
 use super::keys::{KeySet, KeySetError, box_key};
 use super::refusal::Refusal;
-use super::signature::{Comment, Signature, Signer, sha256};
+use super::signature::{Comment, Signature, Signer, key_id, sha256};
 use super::store::{Arriving, Kept};
 
+const OWN: &str = "box.key";
+const OWN_PUBLIC: &str = "box.pub";
 const SET: &str = "keyset.json";
 const SERIALS: &str = "keyset-serials.json";
 
@@ -42,30 +46,42 @@ pub struct Trust {
     state: PathBuf,
     root: Option<String>,
     own: Option<Signer>,
+    /// The public half of the own key, also where that cannot be used any more.
+    own_public: Option<String>,
     set: Option<KeySet>,
     /// By public root key.
     highest: BTreeMap<String, u64>,
     /// A key set that is there and cannot be used, in words.
     warning: Option<String>,
+    /// The same of the own key.
+    own_warning: Option<String>,
     /// No key had been used here at the start: unsigned lists are from before there were signatures.
     adopting: bool,
 }
 
 impl Trust {
-    /// What lies in the state directory, under `root`, the public root key as `minisign -P` takes it. A damaged key set is no error: the
-    /// lists in force serve on, and new ones need a sound set.
-    ///
-    /// # Errors
-    /// Where the own key is there and cannot be used.
-    pub fn open(state: &Path, root: Option<String>) -> Result<Trust, Refusal> {
-        let own = state.join("box.key");
+    /// What lies in the state directory, under `root`, the public root key as `minisign -P` takes it. A damaged own key or key set is no
+    /// error, but a warning: new lists need a sound one.
+    pub fn open(state: &Path, root: Option<String>) -> Trust {
+        let own = state.join(OWN);
         // Neither has a key of its own been used here nor one of a set: whatever list is here is from before there were signatures.
-        let adopting = !own.exists() && !state.join(SERIALS).exists();
-        let own = if own.exists() { Some(box_key(&own).map_err(Refusal::from)?) } else { None };
+        let adopting = [OWN, OWN_PUBLIC, SERIALS].iter().all(|name| !state.join(name).exists());
+        let (own, own_warning) = match own.exists().then(|| box_key(&own)) {
+            None => (None, None),
+            Some(Ok(own)) => (Some(own), None),
+            Some(Err(error)) => (None, Some(format!("the key of this box cannot be used: {error}"))),
+        };
+        let kept = || fs::read_to_string(state.join(OWN_PUBLIC)).ok().map(|text| text.trim().to_owned());
+        let own_public = own.as_ref().map(Signer::public).or_else(kept);
+        if let Some(own) = own.as_ref().filter(|_| !state.join(OWN_PUBLIC).exists()) {
+            // A disk that is full costs the copy, not the start.
+            let _ = durable::replace(&state.join(OWN_PUBLIC), own.public().as_bytes());
+        }
         let highest = fs::read(state.join(SERIALS)).ok().and_then(|octets| serde_json::from_slice(&octets).ok()).unwrap_or_default();
-        let mut trust = Trust { state: state.to_owned(), root: None, own, set: None, highest, warning: None, adopting };
+        let mut trust =
+            Trust { state: state.to_owned(), root: None, own, own_public, set: None, highest, warning: None, own_warning, adopting };
         trust.believe(root);
-        Ok(trust)
+        trust
     }
 
     /// From now on this is the root key; the kept key set counts only if it is by that.
@@ -111,8 +127,8 @@ impl Trust {
     }
 
     /// What needs somebody's attention, in words.
-    pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.warning.iter().chain(&self.own_warning).map(String::as_str)
     }
 
     /// Takes a key set: by the root key, and newer than any that was in force here. The same again is taken where none is in force.
@@ -179,9 +195,11 @@ impl Trust {
             return Ok(vec![self.sign(list, file, sha256)?]);
         }
         let read = signatures.iter().map(|kept| Signature::read(&kept.text)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(own) = self.own.as_ref().filter(|own| read.first().is_some_and(|first| first.key() == own.key())) {
-            let fits = read[0].check(own.public_key(), file)? == Comment::with(list, sha256).to_string();
-            return if fits { Ok(Vec::new()) } else { Err(Refusal::BadSignature { key: own.key() }) };
+        let own = self.own_public.as_ref().and_then(|own| PublicKey::from_base64(own).ok());
+        let by_own = own.as_ref().and_then(|own| read.iter().find(|signature| signature.key() == key_id(own.keynum())));
+        if let (Some(own), Some(by_own)) = (&own, by_own) {
+            let fits = by_own.check(own, file)? == Comment::with(list, sha256).to_string();
+            return if fits { Ok(Vec::new()) } else { Err(Refusal::BadSignature { key: by_own.key().to_owned() }) };
         }
         match (&self.set, read.first()) {
             (None, Some(first)) => Err(Refusal::UnknownKey { key: first.key().to_owned() }),
@@ -199,9 +217,14 @@ impl Trust {
     fn sign(&mut self, list: &List, file: &File, sha256: [u8; 32]) -> Result<Kept, Refusal> {
         let own = match self.own.take() {
             Some(own) => own,
-            None => box_key(&self.state.join("box.key")).map_err(Refusal::from)?,
+            None => box_key(&self.state.join(OWN)).map_err(Refusal::from)?,
         };
         let own = self.own.insert(own);
+        // The first list that a key signs brings its public half with it.
+        if self.own_public.as_ref() != Some(&own.public()) || !self.state.join(OWN_PUBLIC).exists() {
+            durable::replace(&self.state.join(OWN_PUBLIC), own.public().as_bytes())?;
+            (self.own_public, self.own_warning) = (Some(own.public()), None);
+        }
         Ok(kept(&own.sign_with(file, &Comment::with(list, sha256).to_string()).map_err(Refusal::from)?))
     }
 }

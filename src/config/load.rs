@@ -403,7 +403,14 @@ impl<'a> Reader<'a> {
             "sinkhole" => Action::Sinkhole(sinkhole),
             _ => Action::Nxdomain,
         };
-        Block { action, ttl: s.whole("ttl_seconds") as u32, own_names, critical, keep_versions: s.whole("keep_versions") as usize }
+        Block {
+            action,
+            ttl: s.whole("ttl_seconds") as u32,
+            own_names,
+            critical,
+            max_stale: Some(s.whole("max_stale_seconds")).filter(|&seconds| seconds > 0),
+            keep_versions: s.whole("keep_versions") as usize,
+        }
     }
 }
 

@@ -224,6 +224,8 @@ pub struct Block {
     pub own_names: Vec<Name>,
     /// Critical names from a file; `None` is the shipped list.
     pub critical: Option<String>,
+    /// Seconds after its expiry for which a list goes on blocking; `None` for ever.
+    pub max_stale: Option<u64>,
     /// Versions kept of each list.
     pub keep_versions: usize,
 }

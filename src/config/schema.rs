@@ -250,6 +250,10 @@ pub const KEYS: &[Key] = &[
     key("block.keep_versions", "5", Form::Whole(2, 100),
         "Versions kept of each list, the one in force included, to roll back to.").in_unit("versions").fixed(),
 
+    key("block.max_stale_seconds", "0", Form::Whole(0, 315_360_000),
+        "A list goes on blocking for so long after it has expired, then no more. 0: for ever, since an old list protects better than none; \
+         status warns either way.").in_unit("seconds"),
+
     key("trust.root_key", "\"\"", Form::Text,
         "Public root key, as `postern keys init` prints it: lists count whose signatures its key set vouches for. Empty: only root on this \
          box can push lists, which are then signed with the box's own key."),

@@ -69,6 +69,7 @@ const CLAIMS: &[(&str, &str)] = &[
     ("block.own_names", "own_and_critical_names_are_protected_at_decision_time"),
     ("block.critical_file", "own_and_critical_names_are_protected_at_decision_time"),
     ("block.keep_versions", "older_versions_of_a_list_go_when_there_are_enough"),
+    ("block.max_stale_seconds", "a_list_that_has_expired_since_it_was_taken_blocks_on_and_status_warns"),
     ("trust.root_key", "one_person_can_do_the_ceremony_and_survive_a_lost_and_a_stolen_key"),
     ("trust.max_new_names", "what_would_hurt_the_post_is_held"),
     ("trust.max_new_clients", "what_would_hurt_the_post_is_held"),
@@ -90,6 +91,7 @@ const TESTS: &[&str] = &[
     include_str!("sha1.rs"),
     include_str!("../trust/ceremony.rs"),
     include_str!("../trust/refusals.rs"),
+    include_str!("../trust/store.rs"),
 ];
 
 /// The body of a test.

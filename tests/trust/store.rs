@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::curator::{Curator, box_of, is_blocked, text};
 use crate::daemon::{Daemon, PATIENCE, Upstream, build_list};
@@ -84,6 +84,38 @@ fn killed_at_any_step_of_push_and_rollback_it_is_the_state_before_or_after() {
     }
 }
 
+/// The same for a key set: after a revocation that was killed in between, the old set or the new one is in force, and the new one can be
+/// pushed again or is there.
+#[test]
+fn killed_at_any_step_of_a_key_set_it_is_the_set_before_or_after() {
+    let (curator, upstream) = (Curator::new("kill-keys"), Upstream::start());
+    curator.add("ann", &[]);
+    let mut daemon = box_of("kill-keys", &curator, &upstream);
+    daemon.must(&["blocklist", "push", &curator.list(1, "marker.example\n", &["ann"], &[])]);
+    let in_force = |daemon: &Daemon| {
+        let keys: serde_json::Value = serde_json::from_str(&daemon.must(&["keys", "list", "--json"])).unwrap();
+        keys["set"]["serial"].as_u64().unwrap()
+    };
+    let serials = fs::read_to_string(daemon.state().join("keyset-serials.json")).unwrap();
+    for round in 0..6 {
+        let before = in_force(&daemon);
+        curator.add(&format!("key{round}"), &[]);
+        let (set, said) =
+            (fs::read(daemon.state().join("keyset.json")).unwrap(), fs::read(daemon.state().join("keyset-serials.json")).unwrap());
+        killed_while(&mut daemon, &["keys", "push", &curator.keys()], |state| match round % 3 {
+            0 => true,
+            1 => fs::read(state.join("keyset.json")).is_ok_and(|now| now != set),
+            _ => fs::read(state.join("keyset-serials.json")).is_ok_and(|now| now != said),
+        });
+        let after = in_force(&daemon);
+        assert!(after == before || after == before + 1, "{before} {after}");
+        assert!(is_blocked(&daemon, "marker.example") && !warnings(&daemon).to_string().contains("key set"), "{}", warnings(&daemon));
+        assert_eq!(daemon.postern(&["keys", "push", &curator.keys()]).status.success(), after == before);
+        assert_eq!(in_force(&daemon), before + 1);
+    }
+    assert_ne!(fs::read_to_string(daemon.state().join("keyset-serials.json")).unwrap(), serials);
+}
+
 fn names(file: &std::ffi::OsStr, serial: u64, end: &str) -> bool {
     file.to_str().is_some_and(|name| name.starts_with(&format!("{serial:016}.")) && name.ends_with(end))
 }
@@ -163,6 +195,32 @@ fn the_highest_serial_survives_the_loss_of_the_store() {
     assert!(is_blocked(&daemon, "v3.example"));
 }
 
+/// The box's own key is damaged: what it signed blocks on, nothing more can be signed, and a new key is the operator's word.
+#[test]
+fn a_damaged_key_of_the_box_costs_new_lists_not_the_one_in_force() {
+    let upstream = Upstream::start();
+    let mut daemon = Daemon::start("own-key", &upstream.settings());
+    let list = |daemon: &Daemon, serial| build_list(&daemon.folder.0, "own", serial, &format!("v{serial}.example\n")).display().to_string();
+    daemon.must(&["blocklist", "push", &list(&daemon, 1)]);
+    daemon.kill();
+    let key = daemon.state().join("box.key");
+    fs::write(&key, "untrusted comment: gone\n").unwrap();
+    daemon.restart_killed();
+    assert!(is_blocked(&daemon, "v1.example"));
+    assert!(warnings(&daemon).to_string().contains("the key of this box cannot be used"), "{}", warnings(&daemon));
+    let second = list(&daemon, 2);
+    let refused = daemon.postern(&["blocklist", "push", &second]);
+    let said = text(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("refused (own_key)") && said.contains("\nhint: "), "{said}");
+    assert!(is_blocked(&daemon, "v1.example"));
+    fs::remove_file(&key).unwrap();
+    daemon.must(&["blocklist", "push", &second]);
+    assert!(is_blocked(&daemon, "v2.example") && !warnings(&daemon).to_string().contains("the key of this box"));
+    daemon.kill();
+    daemon.restart_killed();
+    assert!(is_blocked(&daemon, "v2.example"));
+}
+
 /// Expiry keeps a list from being taken, not from blocking: it was good when it was taken, and no network may be there to bring another.
 #[test]
 fn a_list_that_has_expired_since_it_was_taken_blocks_on_and_status_warns() {
@@ -179,4 +237,23 @@ fn a_list_that_has_expired_since_it_was_taken_blocks_on_and_status_warns() {
     assert!(shown.contains("list scam serial 2 has expired and blocks on"), "{shown}");
     let metric = daemon.metric("postern_list_expiry_timestamp_seconds", &["scam"]);
     assert!(metric > 0.0);
+
+    // For ever is the default; who sets an end gets one, and the other lists go on.
+    let fresh = build_list(&daemon.folder.0, "fresh", 1, "fresh.example\n");
+    daemon.must(&["blocklist", "push", fresh.to_str().unwrap()]);
+    let config = daemon.folder.0.join("postern.toml");
+    let settings = fs::read_to_string(&config).unwrap();
+    let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    while second() <= metric as u64 + 1 {
+        std::thread::yield_now();
+    }
+    for (stale, blocked) in [(1, false), (1_000_000, true), (1, false)] {
+        fs::write(&config, format!("{settings}[block]\nmax_stale_seconds = {stale}\n")).unwrap();
+        daemon.must(&["reload"]);
+        assert_eq!((is_blocked(&daemon, "v2.example"), is_blocked(&daemon, "fresh.example")), (blocked, true), "{stale}");
+    }
+    assert!(warnings(&daemon).to_string().contains("list scam serial 2 has expired and BLOCKS NO MORE"), "{}", warnings(&daemon));
+    daemon.kill();
+    daemon.restart_killed();
+    assert!(!is_blocked(&daemon, "v2.example") && is_blocked(&daemon, "fresh.example"));
 }
