@@ -1,5 +1,7 @@
 //! RRsets: records of one owner and type, with the signatures over them (RFC 2181 section 5, RFC 4034 section 3).
 
+use std::collections::{HashMap, HashSet};
+
 use super::message::Record;
 use super::name::Name;
 use super::rtype::{CLASS_IN, Rtype};
@@ -29,35 +31,39 @@ impl Rrset {
     /// An RRSIG that covers nothing in the section becomes an RRset of type RRSIG of its own.
     pub fn group(records: &[Record]) -> Vec<Rrset> {
         let mut sets: Vec<Rrset> = Vec::new();
+        // Hashed, because a stream brings thousands of records in one message and each would be compared with all the others
+        // (the class of CVE-2024-8508). Owners are an outsider's choice: the hash is keyed.
+        let mut places: HashMap<(&Name, Rtype), usize, ahash::RandomState> = HashMap::default();
+        let mut seen: HashSet<(usize, &[u8]), ahash::RandomState> = HashSet::default();
         for record in records.iter().filter(|r| r.class == CLASS_IN && r.rtype != Rtype::RRSIG) {
-            match sets.iter_mut().find(|s| s.rtype == record.rtype && s.owner == record.owner) {
-                Some(set) => {
-                    set.ttl = set.ttl.min(record.ttl);
-                    if !set.rdatas.contains(&record.rdata) {
-                        set.rdatas.push(record.rdata.clone());
-                    }
-                }
-                None => sets.push(Rrset::new(record.owner.clone(), record.rtype, record.ttl, vec![record.rdata.clone()])),
+            let place = *places.entry((&record.owner, record.rtype)).or_insert_with(|| {
+                sets.push(Rrset::new(record.owner.clone(), record.rtype, record.ttl, Vec::new()));
+                sets.len() - 1
+            });
+            sets[place].ttl = sets[place].ttl.min(record.ttl);
+            if seen.insert((place, &record.rdata[..])) {
+                sets[place].rdatas.push(record.rdata.clone());
             }
         }
-        let mut orphans = Vec::new();
+        // Signatures are told apart among themselves; a set of RRSIGs that cover nothing here comes behind all others.
+        seen.clear();
+        let without = sets.len();
         for sig in records.iter().filter(|r| r.class == CLASS_IN && r.rtype == Rtype::RRSIG) {
             let covered = Rtype(u16::from_be_bytes([sig.rdata[0], sig.rdata[1]]));
-            match sets.iter_mut().find(|s| s.owner == sig.owner && s.rtype == covered && covered != Rtype::RRSIG) {
-                Some(set) => {
-                    set.ttl = set.ttl.min(sig.ttl);
-                    if !set.sigs.contains(&sig.rdata) {
-                        set.sigs.push(sig.rdata.clone());
-                    }
-                }
-                None => orphans.push(sig),
+            let place = places.get(&(&sig.owner, covered)).copied().filter(|place| *place < without);
+            let place = place.unwrap_or_else(|| {
+                *places.entry((&sig.owner, Rtype::RRSIG)).or_insert_with(|| {
+                    sets.push(Rrset::new(sig.owner.clone(), Rtype::RRSIG, sig.ttl, Vec::new()));
+                    sets.len() - 1
+                })
+            });
+            let set = &mut sets[place];
+            if place < without {
+                set.ttl = set.ttl.min(sig.ttl);
             }
-        }
-        for sig in orphans {
-            match sets.iter_mut().find(|s| s.owner == sig.owner && s.rtype == Rtype::RRSIG) {
-                Some(set) if set.rdatas.contains(&sig.rdata) => {}
-                Some(set) => set.rdatas.push(sig.rdata.clone()),
-                None => sets.push(Rrset::new(sig.owner.clone(), Rtype::RRSIG, sig.ttl, vec![sig.rdata.clone()])),
+            if seen.insert((place, &sig.rdata[..])) {
+                let list = if place < without { &mut set.sigs } else { &mut set.rdatas };
+                list.push(sig.rdata.clone());
             }
         }
         sets
