@@ -121,7 +121,8 @@ async fn run(to: SocketAddr, source: IpAddr, mut requests: mpsc::Receiver<Reques
                 None => closing = true,
             },
             read = stream.read_buf(&mut input) => {
-                if !matches!(read, Ok(1..)) {
+                // What comes when nobody waits is at best late. A server that goes on sending would hold the stream open for ever.
+                if !matches!(read, Ok(1..)) || waiting.is_empty() {
                     return;
                 }
                 while let Some(frame) = take_frame(&mut input) {
@@ -280,6 +281,27 @@ mod tests {
         assert_eq!(silent, Err(ExchangeError::Timeout { ignored: 0 }));
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         assert_eq!(network.exchange(closed, Transport::Tcp, &query(1, b'a'), PATIENCE).await, Err(ExchangeError::Unreachable));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_asked_for_closes_the_stream() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let network = Network::new(Settings { stream_idle: Duration::from_secs(86_400), ..Settings::default() });
+        let (answered, was_answered) = oneshot::channel();
+        let client = async {
+            assert!(network.exchange(to, Transport::Tcp, &query(1, b'a'), PATIENCE).await.is_ok());
+            answered.send(()).unwrap();
+        };
+        let server = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            let query = read_query(&mut stream).await.unwrap();
+            write_reply(&mut stream, query.clone()).await;
+            was_answered.await.unwrap();
+            write_reply(&mut stream, query).await;
+            assert_eq!(read_query(&mut stream).await, None);
+        };
+        tokio::join!(client, server);
     }
 
     #[tokio::test]
