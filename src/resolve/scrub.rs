@@ -193,7 +193,9 @@ pub fn classify(asked: &Question, zone: &Name, message: &Message, mode: Mode) ->
     }
     let step = Step { question, rcode, answer: Vec::new(), authority: proof, next: None, authoritative };
     if mode == Mode::Forward {
-        return Class::Answer(vec![step]);
+        // A referral from what should have resolved it: it does not recurse, and says nothing about the name.
+        let refers = message.authority.iter().any(|r| r.rtype == Rtype::NS) && !message.flags.has(Flags::RA);
+        return if refers { Class::Lame(Lame::Upward) } else { Class::Answer(vec![step]) };
     }
     bare_no_error(asked, zone, message, step, authoritative)
 }
