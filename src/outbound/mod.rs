@@ -82,7 +82,8 @@ enum Match {
     No,
 }
 
-/// Compares a reply with `query` (RFC 5452 section 4.2): QR, and the question octet by octet. Equal IDs are the caller's to check.
+/// Compares a reply with `query` (RFC 5452 section 4.2): QR, and the question octet by octet. Equal IDs are the caller's to check. A question
+/// without capital letters leans on no case, so the server may echo it in any (RFC 4343 section 3).
 fn answers(query: &[u8], reply: &[u8]) -> Match {
     let Some(header) = reply.first_chunk::<HEADER>() else { return Match::No };
     let flags = Flags(u16::from_be_bytes([header[2], header[3]]));
@@ -101,7 +102,7 @@ fn answers(query: &[u8], reply: &[u8]) -> Match {
     } else if asked == echoed {
         Match::Yes
     } else if asked.eq_ignore_ascii_case(echoed) {
-        Match::Case
+        if asked[..name_len].iter().any(u8::is_ascii_uppercase) { Match::Case } else { Match::Yes }
     } else {
         Match::No
     }
@@ -126,6 +127,9 @@ mod tests {
         assert_eq!(answers(QUERY, &with(2, 0x81)), Match::Yes);
         assert_eq!(answers(QUERY, &with(13, b'W')), Match::Case);
         assert_eq!(answers(QUERY, &with(13, b'v')), Match::No);
+        let plain = QUERY.to_ascii_lowercase();
+        assert_eq!(answers(&plain, &with(13, b'W')), Match::Yes);
+        assert_eq!(answers(&plain, &with(13, b'v')), Match::No);
         assert_eq!(answers(QUERY, &with(2, 1)), Match::No);
         assert_eq!(answers(QUERY, &with(QUERY.len() - 3, 2)), Match::No);
         assert_eq!(answers(QUERY, &with(5, 2)), Match::No);

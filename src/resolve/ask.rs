@@ -185,8 +185,19 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         Err(NoAnswer::Garbled)
     }
 
-    /// Flips the case of the question's letters at random; every letter adds a bit that an off-path attacker must guess.
+    /// Flips the case of the question's letters at random; every letter adds a bit that an off-path attacker must guess. One letter at
+    /// least becomes a capital, because a question without any may be echoed in any case.
     fn mix_case(&self, question: &mut [u8]) {
+        let length = question.iter().position(|octet| *octet == 0).unwrap_or(0);
+        if !question[..length].iter().any(u8::is_ascii_lowercase) {
+            return;
+        }
+        while !question[..length].iter().any(u8::is_ascii_uppercase) {
+            self.flip_case(question);
+        }
+    }
+
+    fn flip_case(&self, question: &mut [u8]) {
         let (mut at, mut bits, mut left) = (0, 0, 0);
         while question[at] != 0 {
             let length = usize::from(question[at]);
