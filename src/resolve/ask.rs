@@ -12,7 +12,7 @@ use super::{Clock, Exchange, ExchangeError, Resolver, Transport, cookie};
 use crate::wire::message::HEADER;
 use crate::wire::{Edns, Encoder, Flags, Message, Name, Question, Rcode};
 
-/// Packets of one such question at most: UDP, with a new cookie, without EDNS, TCP, and one to spare.
+/// Packets of one such question at most: UDP, with a new cookie or without, without EDNS, TCP, and one to spare.
 const PACKETS: usize = 5;
 /// EDNS queries that a server must leave unanswered, right after it answered a plain one, to count as one without EDNS. One may be lost.
 const EDNS_SILENCES: u8 = 2;
@@ -74,11 +74,13 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let (mut plain_reply, mut edns_silences) = (None, 0);
         let mut mix_case = task.settings.case_randomisation && self.servers.keeps_case(server, now);
         let mut lost_case = false;
+        let mut cookies = task.settings.cookies && self.servers.takes_cookies(server, now);
+        let mut choked_on_cookie = false;
         let client_cookie = cookie::client(&self.cookie_key, server.ip());
         for _ in 0..PACKETS {
             let start = self.clock.now();
             let left = task.budget.charge_query(start)?;
-            let server_cookies = task.settings.cookies && edns;
+            let server_cookies = cookies && edns;
             let known_cookie = if server_cookies { self.servers.cookie(server) } else { None };
             let id = self.dice.roll() as u16;
             let mut query = Encoder::new(id, Flags(flags), Some(question)).finish().bytes;
@@ -110,6 +112,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     let parsed = Message::parse(&reply).ok().filter(|m| m.id == id && !truncated);
                     self.servers.answered(server, now.saturating_sub(start), parsed.as_ref().is_some_and(|m| m.edns.is_some()));
                     let message = parsed.ok_or(NoAnswer::Garbled)?;
+                    if server_cookies && via == Transport::Tcp && known_cookie.is_some() {
+                        // Here it is the server itself that speaks: where it gives none, none is expected of its datagrams either.
+                        if cookie::check(message.edns.as_ref(), client_cookie) == cookie::Seen::Missing {
+                            self.servers.gave_cookie(server, None);
+                        }
+                    }
                     if server_cookies && via == Transport::Udp {
                         match cookie::check(message.edns.as_ref(), client_cookie) {
                             cookie::Seen::Good(theirs) => {
@@ -118,7 +126,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                                 if again && known_cookie.as_ref() == Some(&theirs) {
                                     via = Transport::Tcp;
                                 }
-                                self.servers.gave_cookie(server, theirs);
+                                self.servers.gave_cookie(server, Some(theirs));
                                 if again {
                                     continue;
                                 }
@@ -137,6 +145,14 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     }
                     if lost_case {
                         self.servers.loses_case(server, now);
+                    }
+                    // FORMERR with an OPT record: not EDNS is new to it, but the option in it.
+                    if server_cookies && message.rcode() == Rcode::FORMERR && message.edns.is_some() {
+                        (cookies, choked_on_cookie) = (false, true);
+                        continue;
+                    }
+                    if choked_on_cookie && message.rcode() != Rcode::FORMERR {
+                        self.servers.refuses_cookies(server, now);
                     }
                     if edns && matches!(message.rcode(), Rcode::FORMERR | Rcode::NOTIMP | Rcode::BADVERS) {
                         if message.edns.is_none() {

@@ -34,7 +34,7 @@ pub(super) fn option(client: [u8; CLIENT], server: Option<&[u8]>) -> (u16, Box<[
 /// What a reply's cookie says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// None is there.
+    /// None of the server's is there; some servers give back any option as it came.
     Missing,
     /// Ours came back, with the server's.
     Good(Box<[u8]>),
@@ -46,6 +46,7 @@ pub(super) enum Seen {
 pub(super) fn check(edns: Option<&Edns>, client: [u8; CLIENT]) -> Seen {
     match edns.and_then(|e| e.option(OPTION_COOKIE)) {
         None => Seen::Missing,
+        Some(option) if *option == client => Seen::Missing,
         Some(option) => match option.split_first_chunk::<CLIENT>() {
             Some((ours, theirs)) if *ours == client && SERVER.contains(&theirs.len()) => Seen::Good(theirs.into()),
             _ => Seen::Wrong,
@@ -70,7 +71,8 @@ mod tests {
         };
         assert_eq!(seen([&ours[..], &[7; 16]].concat()), Seen::Good([7; 16].into()));
         assert_eq!(seen([&[0; 8][..], &[7; 16]].concat()), Seen::Wrong);
-        assert_eq!(seen(ours.to_vec()), Seen::Wrong);
+        assert_eq!(seen([&ours[..], &[7; 4]].concat()), Seen::Wrong);
+        assert_eq!(seen(ours.to_vec()), Seen::Missing);
         assert_eq!(check(Some(&Edns::new(true)), ours), Seen::Missing);
         assert_eq!(option(ours, Some(&[7; 8])).1.len(), 16);
     }

@@ -63,6 +63,7 @@ struct Server {
     open: u32,
     /// Its cookie (RFC 7873).
     cookie: Option<Box<[u8]>>,
+    no_cookie_until: Duration,
 }
 
 static UNKNOWN: Server = Server {
@@ -74,6 +75,7 @@ static UNKNOWN: Server = Server {
     same_case_until: Duration::ZERO,
     open: 0,
     cookie: None,
+    no_cookie_until: Duration::ZERO,
 };
 
 #[derive(Debug, Default)]
@@ -202,9 +204,19 @@ impl Servers {
         self.table().servers.get(&server)?.cookie.clone()
     }
 
-    /// It gave this cookie.
-    pub(super) fn gave_cookie(&self, server: SocketAddr, cookie: Box<[u8]>) {
-        self.update(server, |s| s.cookie = Some(cookie));
+    /// It gave this cookie, or gives none any more.
+    pub(super) fn gave_cookie(&self, server: SocketAddr, cookie: Option<Box<[u8]>>) {
+        self.update(server, |s| s.cookie = cookie);
+    }
+
+    /// Whether queries to it carry a COOKIE option: yes, unless it choked on one lately.
+    pub(super) fn takes_cookies(&self, server: SocketAddr, now: Duration) -> bool {
+        self.table().servers.get(&server).is_none_or(|s| s.no_cookie_until <= now)
+    }
+
+    /// It knows EDNS, but not this option.
+    pub(super) fn refuses_cookies(&self, server: SocketAddr, now: Duration) {
+        self.update(server, |s| (s.cookie, s.no_cookie_until) = (None, now + QUIRK_FOR));
     }
 
     /// Servers remembered.

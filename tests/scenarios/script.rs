@@ -85,6 +85,12 @@ pub enum Behaviour {
     RefusesShortened(Rcode),
     /// A recursive resolver that does not validate: answers from all zones, aliases followed.
     Resolves,
+    /// Gives a server cookie to whoever sends a COOKIE option.
+    Cookie,
+    /// Gives the COOKIE option back as it came.
+    EchoesCookie,
+    /// FORMERR, with OPT, to queries with a COOKIE option.
+    ChokesOnCookie,
     /// Leaves DNSSEC records out, as a server that knows nothing of them.
     Strips,
 }
@@ -304,6 +310,9 @@ impl Scenario {
                     ["refuses-shortened", code] => Behaviour::RefusesShortened(rcode(code)?),
                     ["resolves"] => Behaviour::Resolves,
                     ["strips"] => Behaviour::Strips,
+                    ["cookie"] => Behaviour::Cookie,
+                    ["echoes-cookie"] => Behaviour::EchoesCookie,
+                    ["chokes-on-cookie"] => Behaviour::ChokesOnCookie,
                     _ => return Err("an unknown behaviour".into()),
                 };
                 self.behaviours.push((parse(address)?, behaviour, time));

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postern::resolve::{Clock, Exchange, ExchangeError, Transport};
+use postern::wire::edns::OPTION_COOKIE;
 use postern::wire::encode::Section;
 use postern::wire::message::HEADER;
 use postern::wire::{Ede, Edns, Encoder, Flags, Message, Name, Question, Rcode, Rtype};
@@ -323,8 +324,10 @@ impl Exchange for World {
             answer.sections.iter_mut().for_each(|s| s.retain(|r| !extra(r)));
             answer.sections[1].retain(|r| r.rtype != Rtype::DS);
         }
+        let cookie = query_message.edns.as_ref().and_then(|e| e.option(OPTION_COOKIE)).map(Vec::from);
         for behaviour in &behaviours {
             match behaviour {
+                Behaviour::ChokesOnCookie if cookie.is_some() => (answer.rcode, answer.sections) = (Rcode::FORMERR, Default::default()),
                 Behaviour::Rcode(rcode) => (answer.rcode, answer.sections) = (*rcode, Default::default()),
                 Behaviour::NoEdns if edns => (answer.rcode, answer.sections) = (Rcode::FORMERR, Default::default()),
                 Behaviour::Truncates if via == Transport::Udp => {
@@ -339,11 +342,15 @@ impl Exchange for World {
             }
         }
         let opt = answer.opt && edns && !does(Behaviour::NoEdns);
-        Ok(encode(query_message.id, answer, opt))
+        let cookie = match cookie {
+            Some(cookie) if does(Behaviour::Cookie) => Some([&cookie[..8], &[7; 16]].concat()),
+            cookie => cookie.filter(|_| does(Behaviour::EchoesCookie)),
+        };
+        Ok(encode(query_message.id, answer, opt, cookie))
     }
 }
 
-fn encode(id: u16, answer: Answer, opt: bool) -> Vec<u8> {
+fn encode(id: u16, answer: Answer, opt: bool, cookie: Option<Vec<u8>>) -> Vec<u8> {
     let mut encoder = Encoder::new(id, Flags(answer.flags).with_rcode(answer.rcode), answer.question.as_ref());
     for (section, records) in [Section::Answer, Section::Authority, Section::Additional].into_iter().zip(&answer.sections) {
         encoder.section(section);
@@ -359,6 +366,7 @@ fn encode(id: u16, answer: Answer, opt: bool) -> Vec<u8> {
         if let Some(code) = answer.ede {
             edns.options.push(Ede::new(code, "said the server").to_option());
         }
+        edns.options.extend(cookie.map(|c| (OPTION_COOKIE, c.into())));
         edns.write(&mut bytes);
     }
     bytes
