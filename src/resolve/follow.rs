@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::settings::{Route, RouteKind};
-use super::store::{self, Link};
+use super::store::{self, Found, Link};
 use super::task::{Failure, Task, Trace};
 use super::{Asked, Clock, Exchange, Outcome, Resolver, rebinding, route};
 use crate::cache::rrset::{Data, Entry, Judged, Key};
@@ -20,6 +20,8 @@ const BOGUS_TTL: u32 = 60;
 const FAILURE_TTL: u32 = 2;
 /// Longest lifetime of a failure that a server spoke.
 const FAILURE_TTL_MAX: u32 = 300;
+/// Longest lifetime, in seconds, of what recursion says in place of a route's servers: they are asked again soon.
+const STAND_IN_TTL: u32 = 30;
 /// Longest lifetime of a failure by silence: a link that comes back must be used within 10 s.
 const SILENCE_TTL_MAX: u32 = 5;
 
@@ -105,20 +107,23 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 }
                 self.counters.cache_misses.add();
             }
-            let route = route::of(&task.settings, question);
+            let configured = route::of(&task.settings, question);
             // A route that may be left is left once the data of all its servers has failed.
             let left = |r: &Route| r.fallback_to_recursion && r.servers.iter().all(|s| task.suspicion(*s) > 0);
-            let route = route.filter(|r| !left(r));
+            let route = configured.filter(|r| !left(r));
             let routed = match route {
                 Some(route) if route.kind == RouteKind::Forward => self.forward(task, route, question).await,
                 stub => self.iterate(task, question, stub, trace).await,
             };
-            let found = match routed {
-                Err(failure) if !failure.spent && route.is_some_and(|r| r.fallback_to_recursion) => {
-                    self.iterate(task, question, None, trace).await?
-                }
-                result => result?,
+            let failed = |failure: &Failure| !failure.spent && route.is_some_and(|r| r.fallback_to_recursion);
+            let (mut found, left) = match routed {
+                Err(failure) if failed(&failure) => (self.iterate(task, question, None, trace).await?, true),
+                result => (result?, route.is_none()),
             };
+            if let Some(configured) = configured.filter(|r| left && !r.zone.is_root()) {
+                found = stand_in(found, &configured.zone);
+            }
+            route::keep_own(&task.settings, question, &mut found.steps);
             let links = store::store(&self.cache, found, &task.settings, self.clock.now());
             if links.is_empty() { Err(Failure { garbled: true, ..Failure::default() }) } else { Ok(links) }
         })
@@ -488,6 +493,14 @@ fn weakest(a: Status, b: Status) -> Status {
         Status::Secure => 3,
     };
     std::cmp::min_by_key(a, b, rank)
+}
+
+/// What recursion found in place of the servers of the route for `zone`: kept as theirs, and not for long.
+fn stand_in(mut found: Found, zone: &Name) -> Found {
+    for set in found.steps.iter_mut().flat_map(|s| s.answer.iter_mut().chain(&mut s.authority)) {
+        set.ttl = set.ttl.min(STAND_IN_TTL);
+    }
+    Found { zone: zone.clone(), zone_known: false, ..found }
 }
 
 /// DS and DNSKEY for the validator, through the cache and the client's budget.

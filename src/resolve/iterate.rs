@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::ask::NoAnswer;
 use super::qmin::Minimiser;
 use super::scrub::{self, Class, Mode, Reachable};
-use super::settings::{Route, Settings};
-use super::store::{self, Found};
+use super::settings::{Route, RouteKind, Settings};
+use super::store::{self, Found, Link};
 use super::task::{Failure, Task, Trace};
 use super::{Clock, Exchange, Resolver, prime};
 use crate::cache::rrset::{Data, Delegation, Entry, Key, NameServer, Trust};
@@ -48,6 +48,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     pub(super) async fn iterate(&self, task: &Task, question: &Question, stub: Option<&Route>, trace: &Trace) -> Result<Found, Failure> {
         let mut cut = self.closest_cut(task, question, stub).await?;
         let mut minimiser = Minimiser::new(task.settings.minimise);
+        // In place of a route's own servers: what the public tree says of the way there is used and not kept. Where the route is for
+        // everything, the public tree is what it leads to.
+        let stands_in = route::of(&task.settings, question).filter(|r| stub.is_none() && !r.zone.is_root());
         // Every turn costs a packet or ends, so the budget bounds the loop.
         loop {
             let asked = minimiser.question(&cut.zone, question);
@@ -61,7 +64,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             match self.ask_zone(task, &cut, &asked, whole, trace).await {
                 Ok((Class::Referral(referral), _)) => {
                     let now = self.clock.now();
-                    store::store_referral(&self.cache, &cut.zone, cut.until, &referral, &task.settings, now);
+                    // Only a stub looks for cuts again, and this one is not its own.
+                    if stands_in.is_none_or(|r| r.kind == RouteKind::Forward) {
+                        store::store_referral(&self.cache, &cut.zone, cut.until, &referral, &task.settings, now);
+                    }
                     let until = cut.until.min(now + Duration::from_secs(u64::from(referral.ttl.min(task.settings.max_ttl))));
                     let Delegation { zone, servers } = referral.delegation;
                     cut = Cut { zone, servers, direct: Vec::new(), until };
@@ -72,8 +78,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 // No cut there: an empty non-terminal or a name with data. NXDOMAIN may be wrong about what is below it.
                 Ok((Class::Answer(steps), from)) => {
                     let no_cut = steps.first().is_some_and(|s| s.rcode == Rcode::NOERROR && s.next.is_none());
-                    let found = Found { steps, zone: cut.zone.clone(), zone_known: true, from };
-                    store::store(&self.cache, found, &task.settings, self.clock.now());
+                    let mut found = Found { steps, zone: cut.zone.clone(), zone_known: true, from };
+                    route::keep_own(&task.settings, &asked, &mut found.steps);
+                    if stands_in.is_none() {
+                        store::store(&self.cache, found, &task.settings, self.clock.now());
+                    }
                     if !no_cut {
                         minimiser.give_up();
                     }

@@ -3,6 +3,7 @@
 //! The longest configured zone at or above the name decides; DS belongs to the parent, so its own apex does not count for it
 //! (RFC 4035 section 3.1.4.1).
 
+use super::scrub::Step;
 use super::settings::{Route, Settings};
 use crate::wire::{Name, Question, Rtype};
 
@@ -18,6 +19,14 @@ pub(super) fn of<'a>(settings: &'a Settings, question: &Question) -> Option<&'a 
 /// The zone whose own data alone counts for a question: its route's, or the root where the public tree decides.
 pub(super) fn limit(settings: &Settings, question: &Question) -> Name {
     of(settings, question).map_or_else(Name::root, |r| r.zone.clone())
+}
+
+/// Cuts an answer to `question` before the first step that another route decides about, or the public tree: of that name this answer's
+/// servers may not speak, however far their own zone reaches (MaginotDNS the other way round).
+pub(super) fn keep_own(settings: &Settings, question: &Question, steps: &mut Vec<Step>) {
+    let own = of(settings, question).map(|r| &r.zone);
+    let kept = steps.iter().take_while(|s| s.question == *question || of(settings, &s.question).map(|r| &r.zone) == own).count();
+    steps.truncate(kept);
 }
 
 #[cfg(test)]
