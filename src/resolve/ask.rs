@@ -191,7 +191,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                         plain_reply = Some(plain);
                         continue;
                     }
-                    if via == Transport::Udp {
+                    // A wait that this query's own time cut short says nothing about the server.
+                    if via == Transport::Udp && timeout <= left {
                         self.servers.silent(server, self.clock.now());
                     }
                     return Err(NoAnswer::Silent);

@@ -92,6 +92,12 @@ impl Budget {
         charged
     }
 
+    /// Ends it, whatever is left.
+    pub(super) fn end(&self) -> Spent {
+        self.spent.store(true, Ordering::Relaxed);
+        Spent
+    }
+
     pub(super) fn queries(&self) -> u32 {
         self.queries.load(Ordering::Relaxed)
     }

@@ -47,6 +47,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             let denied = || self.denied(task, &question, asked);
             let fetched = match position.map(|i| ahead.swap_remove(i)).or_else(denied) {
                 Some(link) => Ok(link),
+                // What one query could not afford it could not afford a moment later: remembered as this question's failure, not as one
+                // of the name that its aliases happened to have reached.
+                None if question != *original && self.failed_lately(original) => Err(Failure { cached: true, ..Failure::default() }),
                 None => self.lookup(task, &question, &Trace::default()).await.map(|mut links| {
                     let first = links.remove(0);
                     ahead = links;
@@ -56,16 +59,22 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             let link = match fetched {
                 Ok(link) => link,
                 Err(failure) => {
-                    self.remember_failure(&question, &failure);
+                    self.remember_failure(if failure.spent { original } else { &question }, &failure);
                     return (self.failed(original, asked, failure.errors(), true), verdicts);
                 }
             };
+            let first = question == *original;
             let (link, judged, ttl_cap) = if asked.checking_disabled {
                 let judged = link.entry.judged.clone().unwrap_or(Judged { status: Status::Indeterminate, ede: Vec::new() });
                 (link, judged, u32::MAX)
             } else {
-                self.judge_with_retries(task, link, &mut verdicts).await
+                self.judge_with_retries(task, link, first, &mut verdicts).await
             };
+            if !asked.checking_disabled && ran_out(task, judged.status, first) {
+                let failure = Failure { zone: Some(link.entry.zone.clone()), spent: true, ..Failure::default() };
+                self.remember_failure(original, &failure);
+                return (self.failed(original, asked, failure.errors(), true), verdicts);
+            }
             if let (Status::Bogus(_), false) = (judged.status, asked.checking_disabled) {
                 self.counters.bogus.add();
                 let outcome = Outcome { ttl: 1, ..Outcome::servfail(judged.status, judged.ede) };
@@ -131,11 +140,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
 
     /// Has a link judged; where it is Bogus, fetches what broke anew from other servers before believing so: the link itself, or the DS or
     /// DNSKEY by which it failed. Where that did not help, the zone is tried only once more that way for a while.
-    async fn judge_with_retries(&self, task: &Task, mut link: Link, verdicts: &mut Vec<Verdict>) -> (Link, Judged, u32) {
+    async fn judge_with_retries(&self, task: &Task, mut link: Link, first: bool, verdicts: &mut Vec<Verdict>) -> (Link, Judged, u32) {
         let known = link.from.is_none() && link.entry.judged.is_some();
-        let (mut judged, mut cap, mut broken) = self.judge(task, &mut link, verdicts).await;
+        let (mut judged, mut cap, mut broken) = self.judge(task, &mut link, first, verdicts).await;
         // Where a key or a DS could not be had there is nothing to doubt in what arrived.
-        if known || !matches!(judged.status, Status::Bogus(why) if why != Bogus::NoKeys) {
+        let doubtful = matches!(judged.status, Status::Bogus(why) if why != Bogus::NoKeys);
+        if known || !doubtful || ran_out(task, judged.status, first) {
             return (link, judged, cap);
         }
         let question = link.question.clone();
@@ -187,7 +197,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 }
             }
             self.counters.bogus_retries.add();
-            let (again, again_cap, again_broken) = self.judge(task, &mut link, verdicts).await;
+            let (again, again_cap, again_broken) = self.judge(task, &mut link, first, verdicts).await;
+            if ran_out(task, again.status, first) {
+                return (link, again, again_cap);
+            }
             if again.status == Status::Bogus(Bogus::NoKeys) {
                 // No other server had the key or the DS: what was wrong with the first one's says more.
                 if self.clock.wall_is_trusted() {
@@ -213,7 +226,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
 
     /// Has a link judged, and gives the status, seconds that it may be kept, and where the chain broke. The link is put right where the
     /// proof says more than the server did.
-    async fn judge(&self, task: &Task, link: &mut Link, verdicts: &mut Vec<Verdict>) -> (Judged, u32, Option<Question>) {
+    async fn judge(&self, task: &Task, link: &mut Link, first: bool, verdicts: &mut Vec<Verdict>) -> (Judged, u32, Option<Question>) {
         if let Some(judged) = link.entry.judged.clone().filter(|_| !task.explains()) {
             return (judged, u32::MAX, None);
         }
@@ -237,7 +250,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         self.put_right(link, &verdict);
         // With a clock that cannot be trusted nothing is remembered: it is judged again once the clock is right. So it is with keys
         // that could not be had: the failure to get them is remembered, and for how long (RFC 4035 section 4.7, RFC 9520).
-        if when.trusted && judged.status != Status::Bogus(Bogus::NoKeys) {
+        if when.trusted && judged.status != Status::Bogus(Bogus::NoKeys) && !ran_out(task, judged.status, first) {
             let now = self.clock.now();
             self.cache.settle(&link.key, &link.entry, judged.clone(), cap, now);
             if let (Status::Secure, Some(proof)) = (verdict.status, &verdict.proof) {
@@ -333,6 +346,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let holder = if question.rtype == Rtype::DS { question.name.parent() } else { None };
         let exempt = self.validator.negative_anchor(holder.as_ref().unwrap_or(&question.name), self.clock.wall());
         exempt.filter(|name| name.is_below(&route)).unwrap_or(route)
+    }
+
+    fn failed_lately(&self, question: &Question) -> bool {
+        self.cache.fresh(&Key::failure(&question.name, question.rtype), self.clock.now()).is_some()
     }
 
     fn remember_failure(&self, question: &Question, failure: &Failure) {
@@ -495,6 +512,16 @@ fn weakest(a: Status, b: Status) -> Status {
     std::cmp::min_by_key(a, b, rank)
 }
 
+/// Whether a verdict says more about what this client's query had left than about the data: it is nobody else's, and not remembered.
+/// The first step has the whole account of work to itself, so where that alone costs too much the data are at fault (KeyTrap).
+fn ran_out(task: &Task, status: Status, first: bool) -> bool {
+    match status {
+        Status::Bogus(Bogus::TooMuchWork) => !first || task.budget.is_spent(),
+        Status::Bogus(Bogus::NoKeys) => task.budget.is_spent(),
+        _ => false,
+    }
+}
+
 /// What recursion found in place of the servers of the route for `zone`: kept as theirs, and not for long.
 fn stand_in(mut found: Found, zone: &Name) -> Found {
     for set in found.steps.iter_mut().flat_map(|s| s.answer.iter_mut().chain(&mut s.authority)) {
@@ -525,8 +552,8 @@ impl<E: Exchange, C: Clock> Source for Evidence<'_, E, C> {
                 Ok(link.reply(self.resolver.clock.now()))
             }
             Err(failure) => {
-                // That there is no second opinion is no failure of the zone.
-                if !self.task.asks_again(question) {
+                // That there is no second opinion is no failure of the zone, nor that this client's query may cost no more.
+                if !failure.spent && !self.task.asks_again(question) {
                     self.resolver.remember_failure(question, &failure);
                 }
                 Err(if failure.spent { NoReply::OverBudget } else { NoReply::Unreachable })

@@ -493,6 +493,7 @@ impl Scenario {
             ["max-negative-ttl", n] => s.max_negative_ttl = parse(n)?,
             ["concurrent", n] => s.concurrent = parse(n)?,
             ["limit", "queries", n] => s.limits.queries = parse(n)?,
+            ["limit", "time", ms] => s.limits.time = Duration::from_millis(parse(ms)?),
             ["limit", "aliases", n] => s.limits.aliases = parse(n)?,
             ["private", prefix] => {
                 let (address, length) = prefix.split_once('/').ok_or("address/length")?;
