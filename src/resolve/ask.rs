@@ -16,6 +16,8 @@ use crate::wire::{Edns, Encoder, Flags, Message, Name, Question, Rcode};
 const PACKETS: usize = 5;
 /// EDNS queries that a server must leave unanswered, right after it answered a plain one, to count as one without EDNS. One may be lost.
 const EDNS_SILENCES: u8 = 2;
+/// How long a query to a server that is not known to answer waits until fewer of the kind are under way.
+const PLACE_WAIT: Duration = Duration::from_secs(1);
 /// How long a stream may take, connecting included.
 const TCP_TIMEOUT: Duration = Duration::from_secs(4);
 
@@ -64,8 +66,15 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     }
 
     async fn ask_with_fallbacks(&self, task: &Task, server: SocketAddr, question: &Question, flags: u16) -> Result<Message, NoAnswer> {
-        let Some(_open) = self.servers.open(server) else { return Err(NoAnswer::Silent) };
         let now = self.clock.now();
+        let Some(_open) = self.servers.open(server, now) else { return Err(NoAnswer::Silent) };
+        let _place = match self.servers.is_proven(server, now) {
+            true => None,
+            false => tokio::select! {
+                place = self.servers.strangers.acquire() => place.ok(),
+                () = self.clock.sleep(PLACE_WAIT) => return Err(task.budget.end().into()),
+            },
+        };
         let mut via = Transport::Udp;
         let mut edns = self.servers.speaks_edns(server, now);
         let mut plain_trial = edns && self.servers.may_choke_on_edns(server);
@@ -175,6 +184,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     (via, mix_case, lost_case) = (Transport::Tcp, false, true);
                 }
                 Err(ExchangeError::CaseMismatch) => return Err(NoAnswer::Garbled),
+                Err(ExchangeError::Busy) => return Err(task.budget.end().into()),
                 Err(ExchangeError::Timeout { .. } | ExchangeError::Unreachable) if lost_case && via == Transport::Tcp => {
                     via = Transport::Udp;
                 }

@@ -68,12 +68,19 @@ pub enum ExchangeError {
     /// The network said no: unreachable, connection refused or reset.
     #[error("unreachable")]
     Unreachable,
+    /// Nothing was sent: too many queries of ours are under way. No server is to blame.
+    #[error("too many queries under way")]
+    Busy,
 }
 
 /// Sends one query to one server and gives back the bytes of the reply that matches it.
 ///
 /// An implementation accepts a reply only from the address and port asked, with the query's ID and QR=1, and with the same question
-/// (or none, where the RCODE is an error); it ignores everything else and goes on waiting until `timeout`.
+/// (or none, where the RCODE is an error); it ignores everything else and goes on waiting until `timeout`. Letter case counts where the
+/// question has a capital letter: one without leans on no case (RFC 4343 section 3), and servers that echo one of their own exist.
+///
+/// `timeout` is the server's time and begins when the query is on its way; a wait for a place of our own before that is bounded by the
+/// implementation.
 pub trait Exchange: Send + Sync + 'static {
     /// Sends `query`, whole and without a TCP length, to `to`.
     fn exchange(

@@ -9,6 +9,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::dice::Dice;
 use crate::wire::Name;
 
@@ -30,6 +32,11 @@ const EXPLORE: usize = 24;
 const FIRST_TIMEOUT: Duration = Duration::from_millis(900);
 /// Queries open at once to a server that stays silent: enough to notice its return, and no more however many clients wait for it.
 const OPEN_TO_SILENT: u32 = 20;
+/// Queries under way at once to servers that never answered yet, or are silent: half of the places that `outbound` has (1024), so that
+/// whatever outsiders delegate to whatever silence, servers that answer are asked at once.
+const STRANGERS: usize = 512;
+/// Silence this long ago bounds nothing any more: an hour after an outage the first burst of questions is let through.
+const SILENCE_AGES: Duration = Duration::from_secs(60);
 /// Bounds of the wait for a server whose time is known.
 const TIMEOUT_FLOOR: Duration = Duration::from_millis(250);
 /// See [`TIMEOUT_FLOOR`].
@@ -87,8 +94,18 @@ struct Table {
 }
 
 /// The table of servers.
-#[derive(Debug, Default)]
-pub(super) struct Servers(Mutex<Table>);
+#[derive(Debug)]
+pub(super) struct Servers {
+    table: Mutex<Table>,
+    /// Places for queries to servers that are not [`Servers::is_proven`].
+    pub(super) strangers: Semaphore,
+}
+
+impl Default for Servers {
+    fn default() -> Servers {
+        Servers { table: Mutex::default(), strangers: Semaphore::new(STRANGERS) }
+    }
+}
 
 impl Servers {
     /// The best of `candidates` for a query about `zone`; `None` when there are none.
@@ -164,6 +181,12 @@ impl Servers {
         Health { time: known.time.map(|(smoothed, _)| smoothed), answers: asked.then_some(known.silent < DOWN_AFTER) }
     }
 
+    /// Whether it has answered, and has not been silent lately.
+    pub(super) fn is_proven(&self, server: SocketAddr, now: Duration) -> bool {
+        let table = self.table();
+        table.servers.get(&server).is_some_and(|s| s.time.is_some() && (s.silent == 0 || now >= s.silent_at + SILENT_FOR))
+    }
+
     /// Whether queries to it carry an OPT record: yes, unless it choked on one lately.
     pub(super) fn speaks_edns(&self, server: SocketAddr, now: Duration) -> bool {
         self.table().servers.get(&server).is_none_or(|s| s.plain_until <= now)
@@ -190,10 +213,10 @@ impl Servers {
     }
 
     /// Opens a query to `server`; `None` where it is silent and enough clients wait for it already. Dropping the guard closes it.
-    pub(super) fn open(&self, server: SocketAddr) -> Option<Open<'_>> {
+    pub(super) fn open(&self, server: SocketAddr, now: Duration) -> Option<Open<'_>> {
         let mut admitted = true;
         self.update(server, |s| {
-            admitted = s.silent < 3 || s.open < OPEN_TO_SILENT;
+            admitted = s.silent < 3 || s.open < OPEN_TO_SILENT || now >= s.silent_at + SILENCE_AGES;
             s.open += u32::from(admitted);
         });
         admitted.then(|| Open { servers: self, server })
@@ -239,7 +262,7 @@ impl Servers {
 
     fn table(&self) -> MutexGuard<'_, Table> {
         // Every change is whole before anything can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -357,14 +380,27 @@ mod tests {
     #[test]
     fn few_queries_at_once_wait_for_a_silent_server() {
         let servers = Servers::default();
-        let live: Vec<_> = (0..100).filter_map(|_| servers.open(server(1))).collect();
+        let live: Vec<_> = (0..100).filter_map(|_| servers.open(server(1), ms(0))).collect();
         assert_eq!(live.len(), 100);
         drop(live);
         (0..3).for_each(|_| servers.silent(server(1), ms(0)));
-        let waiting: Vec<_> = (0..100).filter_map(|_| servers.open(server(1))).collect();
+        let waiting: Vec<_> = (0..100).filter_map(|_| servers.open(server(1), ms(0))).collect();
         assert_eq!(waiting.len(), OPEN_TO_SILENT as usize);
         drop(waiting);
-        assert!(servers.open(server(1)).is_some());
+        assert!(servers.open(server(1), ms(0)).is_some());
+        let later: Vec<_> = (0..100).filter_map(|_| servers.open(server(1), SILENCE_AGES)).collect();
+        assert_eq!(later.len(), 100);
+    }
+
+    #[test]
+    fn who_answers_is_proven_until_it_is_silent() {
+        let servers = Servers::default();
+        assert!(!servers.is_proven(server(1), ms(0)));
+        servers.answered(server(1), ms(10), true);
+        assert!(servers.is_proven(server(1), ms(0)));
+        servers.silent(server(1), ms(100));
+        assert!(!servers.is_proven(server(1), ms(200)));
+        assert!(servers.is_proven(server(1), SILENT_FOR + ms(100)));
     }
 
     #[test]

@@ -152,6 +152,8 @@ labels! {
         Unreachable => "unreachable",
         /// A reply did not echo the case of the question.
         CaseMismatch => "case_mismatch",
+        /// Not sent: too many queries of ours are under way.
+        Busy => "busy",
         /// A reply that is no DNS message.
         Malformed => "malformed",
     }
@@ -286,6 +288,7 @@ impl From<ExchangeError> for UpstreamError {
             ExchangeError::Timeout { .. } => UpstreamError::Timeout,
             ExchangeError::CaseMismatch => UpstreamError::CaseMismatch,
             ExchangeError::Unreachable => UpstreamError::Unreachable,
+            ExchangeError::Busy => UpstreamError::Busy,
         }
     }
 }

@@ -10,13 +10,15 @@ mod sign;
 mod world;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use postern::resolve::{Asked, Dice, Outcome, Resolver};
+use postern::resolve::{Asked, Dice, Exchange, ExchangeError, Outcome, Resolver, Settings, Transport};
 use postern::validate::{Status, Validator};
-use postern::wire::Flags;
+use postern::wire::{Flags, Question, Rcode, Rtype};
 use script::{Check, Scenario, Step};
 use world::{Packet, ScriptClock, World};
 
@@ -164,6 +166,47 @@ fn every_scenario_holds() {
 
 /// The scenarios that the project promises to hold at least.
 const AT_LEAST: usize = 250;
+
+/// Answers nothing, and knows how many queries waited for it at once.
+#[derive(Default)]
+struct Silence {
+    waiting: AtomicUsize,
+    most: Arc<AtomicUsize>,
+}
+
+impl Exchange for Silence {
+    async fn exchange(&self, _: SocketAddr, _: Transport, _: &[u8], timeout: Duration) -> Result<Vec<u8>, ExchangeError> {
+        self.most.fetch_max(self.waiting.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        tokio::time::sleep(timeout).await;
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        Err(ExchangeError::Timeout { ignored: 0 })
+    }
+}
+
+/// Whatever outsiders delegate to whatever silence, half of the places for queries is left for servers that answer (outbound has 1024).
+#[test]
+fn silence_takes_half_of_the_places() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let root_hints = (0..100).map(|i| (format!("ns{i}.root").parse().unwrap(), vec![[192, 0, 2, i].into()])).collect();
+        let settings = Settings { root_hints, ..Settings::default() };
+        let nothing = Scenario::parse("").unwrap();
+        let silence = Silence::default();
+        let most = silence.most.clone();
+        let validator = Arc::new(Validator::new(nothing.anchors.clone(), nothing.negative.clone(), nothing.validator));
+        let resolver = Resolver::with_dice(settings, validator, silence, ScriptClock::start(&nothing), Dice::seeded(1));
+        let clients: Vec<_> = (0..1500)
+            .map(|i| {
+                let (resolver, question) = (resolver.clone(), Question::new(format!("x{i}.example").parse().unwrap(), Rtype::A));
+                tokio::spawn(async move { resolver.resolve(&question, Asked::default()).await })
+            })
+            .collect();
+        for client in clients {
+            assert_eq!(client.await.unwrap().rcode, Rcode::SERVFAIL);
+        }
+        assert_eq!(most.load(Ordering::Relaxed), 512);
+    });
+}
 
 /// Each scenario cites what it holds to, and either one of its citations is no other scenario's or it names the mutant that it kills.
 #[test]
