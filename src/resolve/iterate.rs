@@ -20,6 +20,10 @@ use crate::wire::{Name, Question, Rcode, Rtype};
 /// client's whole budget in one place.
 const ATTEMPTS_PER_ZONE: usize = 32;
 
+/// A remembered cut of at least this age is asked for again at its parent when all its servers fail, for the zone may have moved. A
+/// young one is not, so that a dead zone with many names costs its parent one query in this time.
+const CUT_IN_DOUBT: Duration = Duration::from_secs(30);
+
 /// A zone cut in use.
 #[derive(Debug, Clone)]
 pub(super) struct Cut {
@@ -29,6 +33,8 @@ pub(super) struct Cut {
     direct: Vec<SocketAddr>,
     /// When the cut expires; no cut below it lives longer.
     until: Duration,
+    /// When the parent named these servers; `None` where no parent did, or where it has just been asked.
+    learnt: Option<Duration>,
 }
 
 /// One address that may be asked.
@@ -46,7 +52,10 @@ pub(super) fn reachable(settings: &Settings) -> Reachable {
 impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// Resolves one question from the closest known cut on, or from `stub`'s servers; CNAMEs that lead out of the zone are not followed.
     pub(super) async fn iterate(&self, task: &Task, question: &Question, stub: Option<&Route>, trace: &Trace) -> Result<Found, Failure> {
-        let mut cut = self.closest_cut(task, question, stub).await?;
+        // DS is the parent's to say.
+        let parent = if question.rtype == Rtype::DS { question.name.parent() } else { None };
+        let mut cut = self.closest_cut(task, Some(parent.unwrap_or_else(|| question.name.clone())), stub).await?;
+        let mut doubted: Option<(Cut, Failure)> = None;
         let mut minimiser = Minimiser::new(task.settings.minimise);
         // In place of a route's own servers: what the public tree says of the way there is used and not kept. Where the route is for
         // everything, the public tree is what it leads to.
@@ -70,7 +79,10 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     }
                     let until = cut.until.min(now + Duration::from_secs(u64::from(referral.ttl.min(task.settings.max_ttl))));
                     let Delegation { zone, servers } = referral.delegation;
-                    cut = Cut { zone, servers, direct: Vec::new(), until };
+                    cut = Cut { zone, servers, direct: Vec::new(), until, learnt: None };
+                    if doubted.as_ref().is_some_and(|(old, _)| same_servers(old, &cut)) {
+                        break;
+                    }
                 }
                 Ok((Class::Answer(steps) | Class::Doubtful(_, steps), from)) if whole => {
                     return Ok(Found { steps, zone: cut.zone, zone_known: true, from });
@@ -88,10 +100,34 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                     }
                 }
                 Ok(_) => minimiser.give_up(),
-                Err(failure) if whole || failure.spent => return Err(Failure { zone: Some(cut.zone), ..failure }),
+                Err(failure) if whole || failure.spent => {
+                    let failure = Failure { zone: Some(cut.zone.clone()), ..failure };
+                    // Where all were left out because their data failed, no server failed to answer.
+                    if failure.spent || doubted.is_some() || task.asks_again(question) || !self.is_in_doubt(&cut) {
+                        return Err(doubted.map_or(failure, |(_, first)| first));
+                    }
+                    let parent = self.closest_cut(task, cut.zone.parent(), stub).await?;
+                    minimiser = Minimiser::new(task.settings.minimise);
+                    doubted = Some((std::mem::replace(&mut cut, parent), failure));
+                }
                 Err(_) => minimiser.give_up(),
             }
         }
+        Err(doubted.map(|(_, failure)| failure).unwrap_or_default())
+    }
+
+    /// Whether the parent is to be asked again for a cut whose servers all failed. It then counts as young, however long it still lives.
+    fn is_in_doubt(&self, cut: &Cut) -> bool {
+        let now = self.clock.now();
+        if !cut.learnt.is_some_and(|learnt| now >= learnt + CUT_IN_DOUBT) || cut.zone.is_root() {
+            return false;
+        }
+        let key = Key::cut(&cut.zone);
+        if let Some(entry) = self.cache.fresh(&key, now) {
+            let left = u32::try_from(cut.until.saturating_sub(now).as_secs()).unwrap_or(u32::MAX);
+            self.cache.offer(key, Entry { stored: now, ttl: left, ..(*entry).clone() });
+        }
+        true
     }
 
     /// Whether a shortened question needs no packet: its answer is remembered, so no cut is there. `true` where the name was denied.
@@ -102,13 +138,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         Some(link.rcode() != Rcode::NOERROR || link.next.is_some())
     }
 
-    /// The deepest known cut that leads to the question's name, or the root.
-    async fn closest_cut(&self, task: &Task, question: &Question, stub: Option<&Route>) -> Result<Cut, Failure> {
-        let start = if question.rtype == Rtype::DS { question.name.parent() } else { None };
+    /// The deepest known cut at or above `name`, or the root.
+    async fn closest_cut(&self, task: &Task, name: Option<Name>, stub: Option<&Route>) -> Result<Cut, Failure> {
         let now = self.clock.now();
-        for zone in start.unwrap_or_else(|| question.name.clone()).self_and_ancestors() {
+        for zone in name.iter().flat_map(Name::self_and_ancestors) {
             if let Some(stub) = stub.filter(|s| s.zone == zone) {
-                return Ok(Cut { zone, servers: Vec::new(), direct: stub.servers.clone(), until: Duration::MAX });
+                return Ok(Cut { zone, servers: Vec::new(), direct: stub.servers.clone(), until: Duration::MAX, learnt: None });
             }
             if let Some(cut) = self.known_cut(&zone, now) {
                 return Ok(cut);
@@ -121,7 +156,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let entry = self.cache.fresh(&Key::cut(zone), now)?;
         let Data::Cut(cut) = &entry.data else { return None };
         let until = entry.stored + Duration::from_secs(u64::from(entry.ttl));
-        Some(Cut { zone: zone.clone(), servers: cut.servers.clone(), direct: Vec::new(), until })
+        Some(Cut { zone: zone.clone(), servers: cut.servers.clone(), direct: Vec::new(), until, learnt: Some(entry.stored) })
     }
 
     /// Learns the root's servers (RFC 9609), or makes do with the hints.
@@ -156,7 +191,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             ttl,
         };
         self.cache.offer(Key::cut(&Name::root()), entry);
-        Ok(Cut { zone: Name::root(), servers, direct: Vec::new(), until: now + Duration::from_secs(u64::from(ttl)) })
+        Ok(Cut { zone: Name::root(), servers, direct: Vec::new(), until: now + Duration::from_secs(u64::from(ttl)), learnt: None })
     }
 
     /// Asks the servers of a zone until one gives an answer or a referral. A shortened question is given up at the first server that
@@ -300,6 +335,11 @@ pub(super) fn least_suspect(task: &Task, mut servers: Vec<SocketAddr>) -> Vec<So
         servers.retain(|s| task.suspicion(*s) == least);
     }
     servers
+}
+
+/// Whether the parent names the servers that it named before, with the same addresses.
+fn same_servers(old: &Cut, new: &Cut) -> bool {
+    old.zone == new.zone && old.servers.len() == new.servers.len() && old.servers.iter().all(|s| new.servers.contains(s))
 }
 
 fn addresses<'a>(rdatas: impl Iterator<Item = &'a Box<[u8]>>) -> Vec<IpAddr> {
