@@ -187,10 +187,11 @@ pub const KEYS: &[Key] = &[
     key("resolve.records", "[]", Form::Records,
         "Records answered by ourselves, before blocking and resolving."),
     key("resolve.private_addresses", "[\"10.0.0.0/8\", \"172.16.0.0/12\", \"192.168.0.0/16\", \"169.254.0.0/16\", \"127.0.0.0/8\", \
-         \"fc00::/7\", \"fe80::/10\", \"::1/128\"]", Form::Networks,
-        "Addresses that no public name may point to (DNS rebinding); such records are taken out of the answer. Empty: no check."),
+         \"0.0.0.0/8\", \"100.64.0.0/10\", \"fc00::/7\", \"fe80::/10\", \"::1/128\", \"::/128\"]", Form::Networks,
+        "Addresses that no public name may point to (DNS rebinding); such records are taken out of the answer, and no name server of a \
+         public zone is asked there. Empty: no check."),
     key("resolve.private_domains", "[]", Form::Names,
-        "Domains whose names may point to private addresses, each with all below it."),
+        "Domains whose names, and whose name servers, may be at private addresses, each with all below it."),
 
     key("forward.zone", "\"corp.example\"", Form::Name,
         "This zone and all below it are asked of the servers, with RD=1. \".\" forwards everything."),

@@ -82,7 +82,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             }
             let next = link.next.clone();
             chain.add(&link, &judged, ttl_cap, self.clock.now());
-            rebinding::filter(&mut chain.outcome, &question.name, &task.settings);
+            rebinding::filter(&mut chain.outcome, &original.name, &question.name, &task.settings);
             match next {
                 Some(next) if original.rtype != Rtype::ANY && self.is_closed(original, &next) => return (chain.cut_short(), verdicts),
                 Some(next) if original.rtype != Rtype::ANY => question = Question { name: next, ..question },
@@ -439,7 +439,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 (None, false) => return None,
             };
             chain.add(&link, &judged, u32::MAX, self.clock.now());
-            rebinding::filter(&mut chain.outcome, &question.name, settings);
+            rebinding::filter(&mut chain.outcome, &original.name, &question.name, settings);
             match link.next {
                 Some(next) if original.rtype != Rtype::ANY && self.is_closed(original, &next) => return Some(chain.cut_short()),
                 Some(next) if original.rtype != Rtype::ANY => question = Question { name: next, ..question },

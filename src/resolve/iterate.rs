@@ -12,7 +12,7 @@ use super::scrub::{self, Class, Mode, Reachable};
 use super::settings::{Route, RouteKind, Settings};
 use super::store::{self, Found, Link};
 use super::task::{Failure, Task, Trace};
-use super::{Clock, Exchange, Resolver, prime};
+use super::{Clock, Exchange, Resolver, prime, rebinding, route};
 use crate::cache::rrset::{Data, Delegation, Entry, Key, NameServer, Trust};
 use crate::wire::{Name, Question, Rcode, Rtype};
 
@@ -45,8 +45,12 @@ struct Target {
     done: bool,
 }
 
-pub(super) fn reachable(settings: &Settings) -> Reachable {
-    Reachable { ipv4: settings.ipv4, ipv6: settings.ipv6, loopback: settings.allow_loopback_upstream }
+/// Whether a server of `zone` may be asked at `address`. Addresses that public names must not point to are no name servers of public
+/// zones either: strangers would choose who inside gets packets of ours. The root's are the operator's to say.
+fn may_ask(settings: &Settings, zone: &Name, address: IpAddr) -> bool {
+    let reachable = Reachable { ipv4: settings.ipv4, ipv6: settings.ipv6, loopback: settings.allow_loopback_upstream };
+    let led_inside = || !zone.is_root() && rebinding::is_private(settings, address) && !rebinding::is_inside(settings, zone);
+    reachable.allows(address) && (address.is_loopback() || !led_inside())
 }
 
 impl<E: Exchange, C: Clock> Resolver<E, C> {
@@ -163,7 +167,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     async fn prime(&self, task: &Task) -> Result<Cut, Failure> {
         let hints = &task.settings.root_hints;
         let question = prime::question();
-        let mut targets: Vec<SocketAddr> = self.addresses_of(task, &prime::delegation(hints).servers);
+        let mut targets: Vec<SocketAddr> = self.addresses_of(task, &Name::root(), &prime::delegation(hints).servers);
         let mut learnt = None;
         // Three tries: priming is a courtesy, the hints do as well.
         for _ in 0..3 {
@@ -205,7 +209,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         trace: &Trace,
     ) -> Result<(Class, SocketAddr), Failure> {
         let mut addresses = cut.direct.clone();
-        addresses.extend(self.addresses_of(task, &cut.servers));
+        addresses.extend(self.addresses_of(task, &cut.zone, &cut.servers));
         let mut targets: Vec<Target> = Vec::new();
         add_targets(&mut targets, addresses);
         let mut unknown = self.unresolved(task, cut, whole);
@@ -225,7 +229,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 && let Some((name, rtype)) = unknown.pop()
             {
                 if task.budget.charge_glueless().is_ok() {
-                    add_targets(&mut targets, self.lookup_addresses(task, &name, rtype, trace).await);
+                    add_targets(&mut targets, self.lookup_addresses(task, &cut.zone, &name, rtype, trace).await);
                     continue;
                 }
                 unknown.clear();
@@ -268,13 +272,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     }
 
     /// Addresses known for these servers: their glue, and what was resolved for their names before.
-    fn addresses_of(&self, task: &Task, servers: &[NameServer]) -> Vec<SocketAddr> {
-        let reachable = reachable(&task.settings);
+    fn addresses_of(&self, task: &Task, zone: &Name, servers: &[NameServer]) -> Vec<SocketAddr> {
         let now = self.clock.now();
         let mut found: Vec<SocketAddr> = Vec::new();
         for server in servers {
             let resolved = [Rtype::A, Rtype::AAAA].into_iter().flat_map(|rtype| self.known_addresses(&server.name, rtype, now));
-            for address in server.addresses.iter().copied().chain(resolved).filter(|a| reachable.allows(*a)) {
+            for address in server.addresses.iter().copied().chain(resolved).filter(|a| may_ask(&task.settings, zone, *a)) {
                 let address = SocketAddr::new(address, task.settings.upstream_port);
                 if !found.contains(&address) {
                     found.push(address);
@@ -299,7 +302,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         let mut bare: Vec<&Name> = Vec::new();
         let mut glued: Vec<&Name> = Vec::new();
         for server in cut.servers.iter().filter(|s| !s.name.is_at_or_below(&cut.zone)) {
-            let has_address = !self.addresses_of(task, std::slice::from_ref(server)).is_empty();
+            let has_address = !self.addresses_of(task, &cut.zone, std::slice::from_ref(server)).is_empty();
             if has_address { glued.push(&server.name) } else { bare.push(&server.name) }
         }
         // A random start, so that one dead first server does not cost every query.
@@ -317,14 +320,19 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         order
     }
 
-    async fn lookup_addresses(&self, task: &Task, name: &Name, rtype: Rtype, trace: &Trace) -> Vec<SocketAddr> {
+    async fn lookup_addresses(&self, task: &Task, zone: &Name, name: &Name, rtype: Rtype, trace: &Trace) -> Vec<SocketAddr> {
         let Some(trace) = trace.deeper(name, rtype, task.settings.limits.depth) else { return Vec::new() };
         let question = Question::new(name.clone(), rtype);
-        let Ok(links) = self.lookup(task, &question, &trace).await else { return Vec::new() };
-        // A name server's name must not be an alias (RFC 2181 section 10.3); a chain that the answer holds whole is used all the same.
-        let sets: Vec<_> = links.iter().flat_map(|l| l.answer()).filter(|s| s.rtype == rtype).collect();
-        let reachable = reachable(&task.settings);
-        let found = addresses(sets.iter().flat_map(|s| &s.rdatas)).into_iter().filter(|a| reachable.allows(*a));
+        let mut sets = match self.special.answer(&task.settings, &question) {
+            Some(made_here) => made_here.answer,
+            // A name server's name must not be an alias (RFC 2181 section 10.3); a chain that the answer holds whole is used all the same.
+            None => match self.lookup(task, &question, &trace).await {
+                Ok(links) => links.iter().flat_map(Link::answer).collect(),
+                Err(_) => return Vec::new(),
+            },
+        };
+        sets.retain(|s| s.rtype == rtype);
+        let found = addresses(sets.iter().flat_map(|s| &s.rdatas)).into_iter().filter(|a| may_ask(&task.settings, zone, *a));
         found.map(|a| SocketAddr::new(a, task.settings.upstream_port)).collect()
     }
 }

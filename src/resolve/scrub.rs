@@ -109,17 +109,16 @@ pub struct Reachable {
 }
 
 impl Reachable {
-    /// Whether a query may be sent to `address`: never to the unspecified, multicast or broadcast addresses.
+    /// Whether a query may be sent to `address`: never to unspecified, multicast, link-local or reserved addresses, where no name server
+    /// of the Internet is (RFC 6890 section 2.2).
     pub fn allows(self, address: IpAddr) -> bool {
         let version = if address.is_ipv4() { self.ipv4 } else { self.ipv6 };
-        let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        let reserved = match address {
+            IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.octets()[0] >= 240 || v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
         let mapped = matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
-        version
-            && !broadcast
-            && !mapped
-            && !address.is_unspecified()
-            && !address.is_multicast()
-            && (self.loopback || !address.is_loopback())
+        version && !reserved && !mapped && !address.is_unspecified() && !address.is_multicast() && (self.loopback || !address.is_loopback())
     }
 }
 
@@ -528,7 +527,10 @@ mod tests {
     #[test]
     fn addresses_that_lead_nowhere_are_never_asked() {
         let all = Reachable { ipv4: true, ipv6: true, loopback: false };
-        for text in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1", "::ffff:192.0.2.1"] {
+        for text in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "0.1.2.3", "169.254.1.1", "240.0.0.1"] {
+            assert!(!all.allows(text.parse().unwrap()), "{text}");
+        }
+        for text in ["::", "::1", "ff02::1", "fe80::1", "::ffff:192.0.2.1"] {
             assert!(!all.allows(text.parse().unwrap()), "{text}");
         }
         assert!(all.allows("192.0.2.1".parse().unwrap()));
