@@ -44,8 +44,8 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 return (self.failed(original, asked, vec![ede], false), verdicts);
             }
             let position = ahead.iter().position(|l| l.question == question);
-            let denied = || self.denied(task, &question, asked);
-            let fetched = match position.map(|i| ahead.swap_remove(i)).or_else(denied) {
+            let ready = || position.map(|i| ahead.swap_remove(i)).or_else(|| self.denied(task, &question, asked));
+            let fetched = match self.made_link(&question, &task.settings).or_else(ready) {
                 Some(link) => Ok(link),
                 // What one query could not afford it could not afford a moment later: remembered as this question's failure, not as one
                 // of the name that its aliases happened to have reached.
@@ -328,6 +328,12 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         self.gap(question, asked, &task.settings)
     }
 
+    /// What is answered here wherever a chain of aliases meets it: local records and special-use names never leave the box.
+    fn made_link(&self, question: &Question, settings: &super::Settings) -> Option<Link> {
+        let outcome = self.special.answer(settings, question)?;
+        Some(Link::made_here(question, outcome, self.clock.now()))
+    }
+
     /// A denial from proven NSEC records (RFC 8198).
     fn gap(&self, question: &Question, asked: Asked, settings: &super::Settings) -> Option<Link> {
         if !settings.aggressive_nsec || asked.checking_disabled {
@@ -428,8 +434,9 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
                 return None;
             }
             let limit = self.limit(settings, &question);
-            let held = store::cached(&self.cache, &question, &limit, &usable).filter(Link::is_whole);
-            let link = held.or_else(|| self.gap(&question, asked, settings))?;
+            let held = || store::cached(&self.cache, &question, &limit, &usable).filter(Link::is_whole);
+            let ready = || held().or_else(|| self.gap(&question, asked, settings));
+            let link = self.made_link(&question, settings).or_else(ready)?;
             let judged = match (&link.entry.judged, asked.checking_disabled) {
                 (Some(judged), false) if matches!(judged.status, Status::Bogus(_)) => {
                     return Some(Outcome { ttl: 1, ..Outcome::servfail(judged.status, judged.ede.clone()) });

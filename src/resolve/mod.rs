@@ -396,7 +396,11 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     }
 
     fn made_here(&self, question: &Question, settings: &Settings) -> Option<Outcome> {
-        self.special.answer(settings, question).or_else(|| match question.rtype {
+        let special = self.special.answer(settings, question);
+        // An alias among the local records is followed like any other.
+        let is_alias = |o: &Outcome| o.answer.first().is_some_and(|set| set.rtype == Rtype::CNAME);
+        let followed = !matches!(question.rtype, Rtype::CNAME | Rtype::ANY) && special.as_ref().is_some_and(is_alias);
+        special.filter(|_| !followed).or_else(|| match question.rtype {
             Rtype::ANY if settings.any == Any::Hinfo => Some(special::minimal_any(&question.name)),
             // It only ever stands in an NSEC (RFC 9824 section 3.5).
             Rtype::NXNAME => Some(Outcome {

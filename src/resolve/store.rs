@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Outcome;
 use super::scrub::{self, Referral, Step};
 use super::settings::Settings;
 use crate::cache::nsec::Synthesis;
@@ -108,6 +109,31 @@ impl Link {
         };
         let key = Key::rrset(&question.name, question.rtype);
         Link { question: question.clone(), key, entry: Arc::new(entry), next: None, from: None }
+    }
+
+    /// A link that is made here: a local record or a special-use name.
+    pub(super) fn made_here(question: &Question, outcome: Outcome, now: Duration) -> Link {
+        let data = match outcome.answer.is_empty() {
+            true => Data::Negative { rcode: outcome.rcode, authority: outcome.authority },
+            false => Data::Positive { answer: outcome.answer, proof: Vec::new() },
+        };
+        let entry = Entry {
+            data,
+            trust: Trust::Authoritative,
+            judged: Some(Judged { status: outcome.status, ede: outcome.ede }),
+            zone: question.name.clone(),
+            zone_known: true,
+            stored: now,
+            ttl: outcome.ttl,
+        };
+        let next = match &entry.data {
+            Data::Positive { answer, .. } if !matches!(question.rtype, Rtype::CNAME | Rtype::ANY) => {
+                answer.first().filter(|s| s.rtype == Rtype::CNAME).and_then(|s| s.target())
+            }
+            _ => None,
+        };
+        let key = Key::rrset(&question.name, question.rtype);
+        Link { question: question.clone(), key, entry: Arc::new(entry), next, from: None }
     }
 
     /// The link that `entry` under `key` makes for `question`; `None` where it does not answer it.

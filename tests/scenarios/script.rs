@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use postern::resolve::{Policy, Route, RouteKind, Settings};
 use postern::validate::{Anchor, Anchors, NegativeAnchor, NegativeAnchors, Settings as ValidatorSettings};
-use postern::wire::{Flags, Name, Question, Rcode, Rtype};
+use postern::wire::{Flags, Name, Question, Rcode, Rrset, Rtype};
 
 use crate::sign::{self, Key, Made, START, Signing};
 
@@ -498,6 +498,10 @@ impl Scenario {
             ["private", prefix] => {
                 let (address, length) = prefix.split_once('/').ok_or("address/length")?;
                 s.private_addresses.push((parse(address)?, parse(length)?));
+            }
+            ["local", rest @ ..] => {
+                let Record { owner, rtype, ttl, rdata } = record(rest, &Name::root())?;
+                s.local.push(Rrset::new(owner, rtype, ttl, vec![rdata.into()]));
             }
             ["private-exempt", name] => s.private_exempt.push(parse(name)?),
             [kind @ ("forward" | "stub"), zone, servers @ ..] => {
