@@ -82,9 +82,10 @@ impl Link {
         }
     }
 
-    /// The same in the form that the validator judges, with the TTLs that are left: what it remembers must not outlive the records.
+    /// The same in the form that the validator judges, with the lifetime that is left of it: what is proven by it lives no longer.
     pub(super) fn reply(&self, now: Duration) -> Reply {
-        let left = self.entry.remaining(now).unwrap_or(u32::MAX);
+        // What is used once was received just now.
+        let left = if self.entry.ttl == 0 { u32::MAX } else { self.entry.remaining(now).unwrap_or(0) };
         let own = |sets: &[Arc<Rrset>]| sets.iter().map(|s| Rrset { ttl: s.ttl.min(left), ..(**s).clone() }).collect();
         Reply {
             question: self.question.clone(),
