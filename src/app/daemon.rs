@@ -18,9 +18,10 @@ use super::lock::Lock;
 use super::measure::Measured;
 use super::policy::{NewRule, Policy};
 use super::start::random;
+use super::trust::Trust;
 use super::{Options, locked, ports, settings};
 use crate::config::Config;
-use crate::control::api::{Nta, Reply, Request, Resolved, Status, Why};
+use crate::control::api::{Reply, Request, Resolved, Status, Why};
 use crate::control::audit::Log;
 use crate::control::server::{Daemon, Peer};
 use crate::guard::{Acl, Cookies, Prefix, RateLimit};
@@ -29,12 +30,16 @@ use crate::outbound::{Network, SystemClock};
 use crate::policy::inspect;
 use crate::resolve::{Asked, Clock as _, Explanation, Resolver, Times};
 use crate::telemetry::{Metrics, Samples, http, label, metrics, process};
+use crate::validate::rollover::KeyState;
 use crate::validate::{Status as Security, Validator};
 use crate::wire::name::NameError;
 use crate::wire::{Ede, Name, Question, Rtype};
 
 /// The client that `why` asks for unless another is named: no rule is for it alone.
 const ASKING: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// How often it is looked whether something is due. The time may be set at any moment, so that no longer sleep can be right.
+const TEND: Duration = Duration::from_secs(1);
 
 /// What a daemon is made of.
 pub(super) struct Parts {
@@ -51,6 +56,7 @@ pub(super) struct Parts {
     pub(super) policy: Policy,
     pub(super) audit: Log,
     pub(super) judge: Arc<Judge>,
+    pub(super) trust: Trust,
     pub(super) validator: Arc<Validator>,
     pub(super) resolver: Arc<Resolver<Measured<Network>, SystemClock>>,
     pub(super) service: Arc<Service>,
@@ -73,6 +79,7 @@ pub(super) struct Shared {
     audit: Mutex<Log>,
     /// The judge in force. Its lock is held while the next one is made, so that two changes do not lose each other.
     judge: Mutex<Arc<Judge>>,
+    trust: Trust,
     validator: Arc<Validator>,
     resolver: Arc<Resolver<Measured<Network>, SystemClock>>,
     service: Arc<Service>,
@@ -120,6 +127,7 @@ impl Running {
             judge: Mutex::new(parts.judge),
             policy: parts.policy,
             audit: Mutex::new(parts.audit),
+            trust: parts.trust,
             validator: parts.validator,
             resolver: parts.resolver,
             service: parts.service,
@@ -318,6 +326,7 @@ impl Shared {
             let what = "signature times are not checked, AD is never set";
             warnings.push(format!("the clock stands before this release or the last known time: {what}"));
         }
+        warnings.extend(self.trust.warnings(&self.config(), self.clock.wall()));
         warnings.extend(self.policy.warnings(&self.config(), self.trusted_wall()));
         warnings.extend(locked(&self.audit).warning().map(str::to_owned));
         for zone in &self.config().rpz {
@@ -368,7 +377,8 @@ impl Shared {
         if let Some(listeners) = self.listeners.lock().await.as_ref() {
             listeners.limit_streams(settings::streams(&new));
         }
-        self.validator.set_trust(settings::anchors(&new), settings::negative_anchors(&new));
+        self.trust.adopt(&new);
+        self.validator.set_trust(self.trust.anchors(&new), self.trust.negative(&new));
         self.resolver.reconfigure(settings::resolver(&new));
         self.service.cache().resize(settings::answer_cache_bytes(&new));
         self.service.change_rules(|rules| {
@@ -417,6 +427,11 @@ impl Shared {
         let root = anchors.iter().filter(|(zone, _)| zone.is_root());
         samples.set(&metrics::TRUST_ANCHORS, &[], root.map(|(_, anchors)| anchors.len()).sum::<usize>() as f64);
         samples.set(&metrics::WORKERS, &[], self.workers.load(Relaxed) as f64);
+        for state in [KeyState::AddPending, KeyState::Valid, KeyState::Missing, KeyState::Revoked, KeyState::Removed] {
+            samples.set(&metrics::TRUST_ANCHOR_KEYS, &[state.label()], self.trust.keys(&config, state) as f64);
+        }
+        samples.set(&metrics::NEGATIVE_TRUST_ANCHORS, &[], self.trust.ntas(&config, self.clock.wall()).len() as f64);
+        samples.set(&metrics::CACHE_PREFETCHES, &[], self.resolver.counters().prefetches.value() as f64);
         let reloads = locked(&self.reloads);
         samples.set(&metrics::RELOADS, &["applied"], reloads.applied as f64);
         samples.set(&metrics::RELOADS, &["refused"], reloads.refused as f64);
@@ -473,7 +488,8 @@ impl Shared {
             metrics: self.metrics_address,
             blocking: self.policy.blocking(self.clock.wall()),
             clock_trusted: self.clock.wall_is_trusted(),
-            trust_anchors: settings::anchors(&config).iter().map(|(name, _)| name.to_string()).collect(),
+            trust_anchors: self.trust.shown(&config),
+            ntas: self.trust.ntas(&config, self.clock.wall()),
             routes: forwards.chain(stubs).collect(),
             queries: self.metrics.total(&metrics::QUERIES) as u64,
             warnings: self.warnings(),
@@ -535,11 +551,59 @@ impl Shared {
         }
     }
 
-    fn ntas(&self) -> Reply {
-        let now = self.clock.wall();
+    /// Changes the negative trust anchors, and puts the change in force for cached names too.
+    fn change_nta(&self, zone: &str, change: impl FnOnce(&Name) -> Result<String, (String, String)>) -> Reply {
+        let zone: Name = match zone.parse() {
+            Ok(zone) => zone,
+            Err(error) => return no_name(zone, error),
+        };
+        match change(&zone) {
+            Ok(said) => {
+                self.trust_anew(&[zone]);
+                Reply::done(said)
+            }
+            Err((what, hint)) => Reply::refused(what, hint),
+        }
+    }
+
+    /// Gives the validator what is trusted now, and forgets what was judged before at and below `zones`. Aliases from anywhere may lead
+    /// there, so that every encoded answer is made anew.
+    fn trust_anew(&self, zones: &[Name]) {
         let config = self.config();
-        let in_force = config.ntas.iter().filter(|nta| nta.until.is_none_or(|until| until > now));
-        Reply::Ntas(in_force.map(|nta| Nta { zone: nta.zone.to_string(), reason: nta.reason.clone(), until: nta.until }).collect())
+        self.validator.set_trust(self.trust.anchors(&config), self.trust.negative(&config));
+        for zone in zones {
+            self.resolver.flush(Some(zone), true);
+        }
+        self.service.cache().purge(None);
+    }
+
+    /// Looks at the trust anchors whose time has come, and lets negative ones end.
+    async fn tend_trust(&self, ended: &mut Vec<Name>) {
+        let Some(now) = self.trusted_wall() else { return };
+        let config = self.config();
+        let over: Vec<Name> =
+            self.validator.negative_anchors().iter().filter(|a| a.expires.is_some_and(|end| end <= now)).map(|a| a.name.clone()).collect();
+        if over.iter().any(|zone| !ended.contains(zone)) {
+            self.trust_anew(&over);
+        }
+        *ended = over;
+        for due in self.trust.due(&config, now) {
+            let next = self.resolver.look_at_anchor(&due.owner, &due.configured, &due.rollover).await;
+            self.trust.learn(&due, next);
+            let anchors = self.trust.anchors(&config);
+            if anchors != self.validator.anchors() {
+                self.validator.set_trust(anchors, self.trust.negative(&config));
+            }
+        }
+    }
+
+    /// Tends what is trusted, for as long as the daemon runs.
+    pub(super) async fn tend(self: Arc<Self>) {
+        let mut ended = Vec::new();
+        loop {
+            self.tend_trust(&mut ended).await;
+            tokio::time::sleep(TEND).await;
+        }
     }
 }
 
@@ -588,7 +652,9 @@ impl Shared {
             Request::RuleList { action } => Reply::Rules(self.policy.rules(action, now)),
             Request::BlockingOff { seconds, why } => self.change(|policy| policy.switch_off(seconds, why, peer, now)),
             Request::BlockingOn => self.change(|policy| policy.switch_on()),
-            Request::NtaList => self.ntas(),
+            Request::NtaList => Reply::Ntas(self.trust.ntas(&self.config(), now)),
+            Request::NtaAdd { zone, seconds, why } => self.change_nta(&zone, |zone| self.trust.add_nta(zone, seconds, why, peer, now)),
+            Request::NtaRemove { zone } => self.change_nta(&zone, |zone| self.trust.remove_nta(zone, &self.config())),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod daemon;
 pub mod holder;
 mod judge;
+mod kept;
 mod lists;
 pub mod lock;
 mod measure;
@@ -18,6 +19,7 @@ mod policy;
 pub mod ports;
 mod settings;
 mod start;
+mod trust;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -91,6 +93,9 @@ pub fn run(options: Options, out: &mut dyn Write) -> Result<(), StartError> {
         supervisor.ready(&running.summary());
         let mut alive = tokio::time::interval(supervisor.watchdog().unwrap_or(SAVE_CLOCK));
         let mut save = tokio::time::interval(SAVE_CLOCK);
+        // A clock that leaps by a month is no reason to do a month's work at once.
+        alive.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = alive.tick() => supervisor.alive(),

@@ -54,6 +54,7 @@ pub(super) fn resolver(config: &Config) -> resolve::Settings {
         allow_loopback_upstream: resolve.loopback_upstream,
         upstream_port: resolve.upstream_port,
         case_randomisation: resolve.case_randomisation,
+        prefetch: cache.prefetch,
         min_ttl: cache.min_ttl,
         max_ttl: cache.max_ttl,
         max_negative_ttl: cache.max_negative_ttl,
@@ -193,6 +194,7 @@ mod tests {
             "[cache]\nbytes = 2097152",
             "[cache]\nmin_ttl_seconds = 5",
             "[cache]\nmax_ttl_seconds = 5",
+            "[cache]\nprefetch = false",
             "[cache]\nmax_negative_ttl_seconds = 5",
             "[cache]\nstale_seconds = 0",
         ] {

@@ -15,6 +15,7 @@ use super::lists::Lists;
 use super::lock::{Lock, LockError};
 use super::policy::Policy;
 use super::ports::{self, Choice, PortError};
+use super::trust::Trust;
 use super::{Options, measure, place, settings};
 use crate::blocklist::store;
 use crate::config::{Config, Problems};
@@ -160,9 +161,11 @@ impl Prepared {
         let policy = Policy::new(lists, exceptions);
         let audit = Log::open(&self.state_dir).map_err(broken)?;
 
+        let trust = Trust::open(&self.state_dir).map_err(broken)?;
+        trust.adopt(config);
+
         let metrics = Metrics::new();
-        let validator =
-            Arc::new(Validator::new(settings::anchors(config), settings::negative_anchors(config), settings::validator(config)));
+        let validator = Arc::new(Validator::new(trust.anchors(config), trust.negative(config), settings::validator(config)));
         let network = measure::Measured::new(Network::new(outbound::Settings::default()), metrics.shared());
         let resolver = Resolver::new(settings::resolver(config), validator.clone(), network, clock.clone());
         let judge = policy.judge(config, &metrics, clock.wall_is_trusted().then(|| clock.wall()), 1);
@@ -197,6 +200,7 @@ impl Prepared {
             policy,
             audit,
             judge,
+            trust,
             validator,
             resolver,
             service,
@@ -210,6 +214,7 @@ impl Prepared {
         }
         let listener = tokio::net::UnixListener::from_std(self.control.1)?;
         running.keep(tokio::spawn(control::server::serve(listener, running.daemon())));
+        running.keep(tokio::spawn(running.daemon().tend()));
         Ok(running)
     }
 }

@@ -78,6 +78,8 @@ pub struct Entry {
     validation_failure: bool,
     secure: bool,
     uses: AtomicU8,
+    /// Somebody has been told that it is about to expire.
+    told: AtomicBool,
     /// No slot leads here any more; the queue drops it when its turn comes.
     dead: AtomicBool,
 }
@@ -111,6 +113,7 @@ impl Entry {
             validation_failure: facts.validation_failure,
             secure: body.secure,
             uses: AtomicU8::new(0),
+            told: AtomicBool::new(false),
             dead: AtomicBool::new(false),
         }
     }
@@ -147,6 +150,12 @@ impl Entry {
         if self.judged.load(Relaxed) != judged {
             self.judged.store(judged, Relaxed);
         }
+    }
+
+    /// Whether it is in the last tenth of its life at `now`; true once, for whoever then sees to a fresh one.
+    pub fn is_due(&self, now: u32) -> bool {
+        let ending = u64::from(self.expires.saturating_sub(now)) * 10 <= u64::from(self.expires - self.inserted);
+        ending && !self.told.load(Relaxed) && !self.told.swap(true, Relaxed)
     }
 
     /// Seconds since it was stored.

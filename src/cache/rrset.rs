@@ -161,6 +161,11 @@ impl Entry {
         u32::try_from(seconds).ok().filter(|&s| s > 0)
     }
 
+    /// Whether it is in the last tenth of its life: whoever finds it so has it fetched anew (prefetch; the tenth is Unbound's rule).
+    pub fn is_ending(&self, now: Duration) -> bool {
+        self.remaining(now).is_some_and(|left| u64::from(left) * 10 <= u64::from(self.ttl))
+    }
+
     /// Seconds since it expired; `None` while it is fresh.
     pub fn expired_for(&self, now: Duration) -> Option<Duration> {
         now.checked_sub(self.stored + Duration::from_secs(u64::from(self.ttl)))

@@ -87,7 +87,7 @@ pub enum Verb {
         #[command(subcommand)]
         verb: BlockingVerb,
     },
-    /// Show the zones that are not validated
+    /// Stop validating a broken zone for a while, and show those that are not validated
     Nta {
         /// What to do
         #[command(subcommand)]
@@ -225,6 +225,22 @@ pub enum CacheVerb {
 /// What to do with negative trust anchors.
 #[derive(Debug, Subcommand)]
 pub enum NtaVerb {
+    /// Do not validate a zone and all below it, because it is known to be broken (RFC 7646)
+    Add {
+        /// The zone
+        zone: String,
+        /// How long, 7d at most: 90s, 30m, 24h, 7d
+        #[arg(long = "for", value_name = "TIME")]
+        seconds: Seconds,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+    },
+    /// Validate a zone again
+    Remove {
+        /// The zone
+        zone: String,
+    },
     /// Show those in force, with reason and end
     List {
         /// Print JSON

@@ -3,10 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::args::{BlockingVerb, CacheVerb, RuleArguments, RuleVerb, Seconds};
+use super::args::{BlockingVerb, CacheVerb, NtaVerb, RuleArguments, RuleVerb, Seconds};
 use super::{Failure, render};
 use crate::app::place;
-use crate::control::api::{Reply, Request, Rule, RuleAction, Status, Version, Why};
+use crate::control::api::{Nta, Reply, Request, Rule, RuleAction, Status, TrustAnchor, Version, Why};
 use crate::control::client::{self, ClientError};
 
 /// The socket told, or the first that is there.
@@ -86,9 +86,15 @@ fn show_status(status: &Status, now: u64, out: &mut dyn Write) -> Result<(), Fai
     for route in &status.routes {
         writeln!(out, "{route}")?;
     }
-    match status.trust_anchors.is_empty() {
-        true => writeln!(out, "no trust anchor: nothing is validated")?,
-        false => writeln!(out, "trust anchors at {}", render::list(&status.trust_anchors))?,
+    if status.trust_anchors.is_empty() {
+        writeln!(out, "no trust anchor: nothing is validated")?;
+    }
+    for anchor in &status.trust_anchors {
+        show_anchor(anchor, out)?;
+    }
+    for nta in &status.ntas {
+        write!(out, "not validated: ")?;
+        show_nta(nta, out)?;
     }
     if let Some(metrics) = status.metrics {
         writeln!(out, "metrics at http://{metrics}/metrics")?;
@@ -99,6 +105,17 @@ fn show_status(status: &Status, now: u64, out: &mut dyn Write) -> Result<(), Fai
         writeln!(out, "warning: {warning}")?;
     }
     Ok(())
+}
+
+fn show_anchor(anchor: &TrustAnchor, out: &mut dyn Write) -> Result<(), Failure> {
+    let keys: Vec<String> = anchor
+        .keys
+        .iter()
+        .map(|key| format!("key {} {} since {}", key.tag, key.state.replace('_', " "), render::moment(key.since)))
+        .collect();
+    let keys = if keys.is_empty() { format!("{} as configured", anchor.configured) } else { render::list(&keys) };
+    let next = anchor.next_check.map_or(String::new(), |at| format!("; looked at next {}", render::moment(at)));
+    Ok(writeln!(out, "trust anchors at {}: {keys}{next}", anchor.zone)?)
 }
 
 pub(super) fn why(told: Option<&Path>, request: &Request, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
@@ -183,15 +200,22 @@ pub(super) fn show_version(version: &Version, out: &mut dyn Write) -> Result<(),
     Ok(writeln!(out, "{mark} {list} serial {serial}: {names} names, {octets} octets, built {built}, signed by {signers}")?)
 }
 
-pub(super) fn ntas(told: Option<&Path>, json: bool, out: &mut dyn Write) -> Result<(), Failure> {
+pub(super) fn nta(told: Option<&Path>, verb: NtaVerb, out: &mut dyn Write) -> Result<(), Failure> {
+    let json = match verb {
+        NtaVerb::Add { zone, seconds: Seconds(seconds), why } => return done(told, &Request::NtaAdd { zone, seconds, why }, out),
+        NtaVerb::Remove { zone } => return done(told, &Request::NtaRemove { zone }, out),
+        NtaVerb::List { json } => json,
+    };
     let Reply::Ntas(ntas) = expect(ask(told, &Request::NtaList)?, |r| matches!(r, Reply::Ntas(_)))? else { return Ok(()) };
     if json {
         return render::json(out, &serde_json::to_value(&ntas).map_err(anyhow::Error::from)?);
     }
-    for nta in &ntas {
-        writeln!(out, "{} {}: {}", nta.zone, render::until(nta.until), nta.reason)?;
-    }
-    Ok(())
+    ntas.iter().try_for_each(|nta| show_nta(nta, out))
+}
+
+fn show_nta(nta: &Nta, out: &mut dyn Write) -> Result<(), Failure> {
+    let by = nta.by.as_deref().unwrap_or("the configuration");
+    Ok(writeln!(out, "{} and all below {}: {} ({by})", nta.zone, render::until(nta.until), nta.reason)?)
 }
 
 #[cfg(test)]
@@ -210,7 +234,8 @@ mod tests {
             metrics: None,
             blocking,
             clock_trusted: true,
-            trust_anchors: vec![".".into()],
+            trust_anchors: vec![TrustAnchor { zone: ".".into(), configured: 2, keys: Vec::new(), validated: None, next_check: None }],
+            ntas: Vec::new(),
             routes: Vec::new(),
             queries: 5,
             warnings: vec!["the clock stands".into()],

@@ -25,7 +25,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 pub use args::Arguments;
-use args::{NtaVerb, Verb};
+use args::Verb;
 
 use crate::app::{self, Options, StartError};
 use crate::control::api::{Request, RuleAction};
@@ -92,7 +92,7 @@ fn dispatch(arguments: Arguments, out: &mut dyn std::io::Write) -> Result<(), Fa
         Verb::Block { verb } => daemon::rules(socket, RuleAction::Block, verb, out),
         Verb::Allow { verb } => daemon::rules(socket, RuleAction::Allow, verb, out),
         Verb::Blocking { verb } => daemon::blocking(socket, verb, out),
-        Verb::Nta { verb: NtaVerb::List { json } } => daemon::ntas(socket, json, out),
+        Verb::Nta { verb } => daemon::nta(socket, verb, out),
         Verb::Blocklist { verb } => blocklist::run(socket, verb, out),
         Verb::Log { verb } => log::run(socket, verb, out),
         Verb::Keys { verb } => keys::run(socket, verb, out),

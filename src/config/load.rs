@@ -314,6 +314,7 @@ impl<'a> Reader<'a> {
             nsec3_iterations: s.whole("nsec3_iterations") as u16,
             nsec3_servfail: s.value("nsec3_servfail"),
             sha1: s.value("sha1"),
+            rollover: s.value("rollover"),
         }
     }
 
@@ -357,6 +358,7 @@ impl<'a> Reader<'a> {
             bytes: s.whole("bytes") as usize,
             min_ttl,
             max_ttl,
+            prefetch: s.value("prefetch"),
             max_negative_ttl: s.whole("max_negative_ttl_seconds") as u32,
             stale: s.whole("stale_seconds") as u32,
         }

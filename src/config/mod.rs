@@ -179,6 +179,8 @@ pub struct Validate {
     pub builtin_anchors: bool,
     /// More DS and DNSKEY records, those of the file included.
     pub anchors: Vec<Line>,
+    /// Follow the roll-over of trust anchors (RFC 5011).
+    pub rollover: bool,
     /// Highest NSEC3 iteration count that is validated.
     pub nsec3_iterations: u16,
     /// Above it SERVFAIL, not Insecure.
@@ -203,6 +205,8 @@ pub struct Nta {
 pub struct Cache {
     /// Octets for answers and records together.
     pub bytes: usize,
+    /// Resolve anew what is asked for shortly before it expires.
+    pub prefetch: bool,
     /// Least TTL in seconds.
     pub min_ttl: u32,
     /// Most TTL in seconds.

@@ -208,6 +208,9 @@ pub const KEYS: &[Key] = &[
     key("validate.anchors", "[]", Form::Records,
         "More trust anchors, as DS or DNSKEY records of any zone."),
     key("validate.anchors_file", "\"\"", Form::Path, "File with more trust anchors, one DS or DNSKEY record a line."),
+    key("validate.rollover", "true", Form::Flag,
+        "Follow the roll-over of every trust anchor (RFC 5011): a new key counts once it was seen signed for 30 days, a revoked one never \
+         again. Kept in state_dir. Off, only what is written here and built in is trusted."),
     key("validate.nsec3_iterations", "50", Form::Whole(0, 150),
         "NSEC3 with more iterations is treated as Insecure (RFC 9276 section 3.2): each one costs work that others choose.").in_unit("iterations").fixed(),
     key("validate.nsec3_servfail", "false", Form::Flag, "Above that limit answer SERVFAIL instead.").fixed(),
@@ -231,6 +234,8 @@ pub const KEYS: &[Key] = &[
 
     key("cache.bytes", "67108864", Form::Whole(1_048_576, 1 << 40),
         "Memory for cached answers and records together. 64 MiB holds some 200,000 names.").in_unit("octets"),
+    key("cache.prefetch", "true", Form::Flag,
+        "Resolve a name anew when it is asked for in the last tenth of its TTL, so that nobody waits for what many ask."),
     key("cache.min_ttl_seconds", "0", Form::Whole(0, 3600),
         "Records are kept at least so long. Above 0 breaks what zones ask for; it spares a thin link.").in_unit("seconds"),
     key("cache.max_ttl_seconds", "86400", Form::Whole(1, 604_800),

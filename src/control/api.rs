@@ -102,6 +102,20 @@ pub enum Request {
     BlockingOn,
     /// The negative trust anchors in force.
     NtaList,
+    /// Stop validating a zone for a while (RFC 7646).
+    NtaAdd {
+        /// The zone, with all below it.
+        zone: String,
+        /// Seconds until it ends by itself.
+        seconds: u64,
+        /// Why.
+        why: String,
+    },
+    /// Validate a zone again.
+    NtaRemove {
+        /// The zone.
+        zone: String,
+    },
 }
 
 impl Request {
@@ -129,6 +143,8 @@ impl Request {
             Request::RuleRemove { action, name } => format!("{} remove {name}", named(action)),
             Request::BlockingOff { seconds, why } => format!("blocking off for {seconds} s: {why}"),
             Request::BlockingOn => "blocking on".into(),
+            Request::NtaAdd { zone, seconds, why } => format!("nta add {zone} for {seconds} s: {why}"),
+            Request::NtaRemove { zone } => format!("nta remove {zone}"),
             Request::Reload => "reload".into(),
             Request::CacheFlush { name } => format!("cache flush {}", name.as_deref().unwrap_or("of everything")),
             Request::Status
@@ -246,14 +262,42 @@ pub struct Status {
     pub blocking: Blocking,
     /// Whether the wall clock is believed.
     pub clock_trusted: bool,
-    /// Names that have a trust anchor.
-    pub trust_anchors: Vec<String>,
+    /// Names that have a trust anchor, with their keys.
+    pub trust_anchors: Vec<TrustAnchor>,
+    /// Zones that are not validated, by decision of the operator.
+    pub ntas: Vec<Nta>,
     /// Zones that are forwarded or stubbed, in words.
     pub routes: Vec<String>,
     /// Queries answered since the start.
     pub queries: u64,
     /// What needs somebody's attention, in words.
     pub warnings: Vec<String>,
+}
+
+/// A name with trust anchors, and how its keys roll over (RFC 5011).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrustAnchor {
+    /// The name.
+    pub zone: String,
+    /// Anchors that the program or the configuration gives.
+    pub configured: usize,
+    /// The keys seen there.
+    pub keys: Vec<AnchorKey>,
+    /// When a look at the zone's keys validated last.
+    pub validated: Option<u64>,
+    /// When they are looked at next.
+    pub next_check: Option<u64>,
+}
+
+/// One key of a name with trust anchors.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnchorKey {
+    /// Key tag.
+    pub tag: u16,
+    /// `add_pending`, `valid`, `missing`, `revoked` or `removed` (RFC 5011 section 4.2).
+    pub state: String,
+    /// Since when.
+    pub since: u64,
 }
 
 /// Whether and what is blocked.
@@ -326,6 +370,8 @@ pub struct Nta {
     pub reason: String,
     /// When it ends; `None` never.
     pub until: Option<u64>,
+    /// Who set it (`uid 1000`); `None` for one of the configuration.
+    pub by: Option<String>,
 }
 
 /// What is done with a name, and why.

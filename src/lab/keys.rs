@@ -44,6 +44,8 @@ impl Algorithm {
 
 /// Bit 7 of the DNSKEY flags: the key signs zones (RFC 4034 section 2.1.1).
 pub(crate) const ZONE_KEY: u16 = 0x0100;
+/// Bit 8 of the DNSKEY flags: the key is revoked (RFC 5011 section 3).
+pub(crate) const REVOKE: u16 = 0x0080;
 /// Bit 15 of the DNSKEY flags: secure entry point.
 pub(crate) const SEP: u16 = 0x0001;
 

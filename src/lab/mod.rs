@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use fault::{Expect, Fault, Security};
 pub use keys::Algorithm;
 pub use server::{Host, Manners};
-pub use zone::{Denial, Nsec3, Signing, Zone};
+pub use zone::{Denial, Nsec3, Roll, Signing, Zone};
 
 use crate::wire::{Name, Rtype};
 
@@ -66,7 +66,12 @@ pub struct Internet {
 impl Internet {
     /// The internet that `seed` gives, with signatures made around `now` (seconds since 1970).
     pub fn build(seed: u64, now: u64) -> Internet {
-        plan::build(seed, now)
+        plan::build(seed, now, Roll::Before)
+    }
+
+    /// The same internet with the roll-over of the root's key-signing key so far.
+    pub fn build_rolled(seed: u64, now: u64, roll: Roll) -> Internet {
+        plan::build(seed, now, roll)
     }
 
     /// An internet drawn at random from `seed`: zones, signing parameters, faults and bad servers. It has no telling questions.

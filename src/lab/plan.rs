@@ -11,7 +11,7 @@ use super::keys::Algorithm;
 use super::rdata;
 use super::seed::{Seed, Stream};
 use super::server::{Host, Manners};
-use super::zone::{Denial, Nsec3, Signing, Zone};
+use super::zone::{Denial, Nsec3, Roll, Signing, Zone};
 use super::{Internet, Telling};
 use crate::wire::{Name, Rtype};
 
@@ -241,6 +241,8 @@ pub(super) enum Asked {
 pub(super) struct Plan {
     seed: Seed,
     now: u64,
+    /// Of the root's key-signing key.
+    roll: Roll,
     drafts: Vec<Draft>,
     hosts: Vec<Host>,
     extra: Vec<(Name, Rtype, Expect, String)>,
@@ -249,7 +251,7 @@ pub(super) struct Plan {
 impl Plan {
     /// An empty map.
     pub(super) fn new(seed: Seed, now: u64) -> Plan {
-        Plan { seed, now, drafts: Vec::new(), hosts: Vec::new(), extra: Vec::new() }
+        Plan { seed, now, roll: Roll::Before, drafts: Vec::new(), hosts: Vec::new(), extra: Vec::new() }
     }
 
     /// A host on a loopback address that no other host has. 127.0/16 is left to other programs.
@@ -453,9 +455,12 @@ impl Plan {
     fn sign(&mut self) {
         self.drafts.sort_by_key(|d| d.zone.apex().label_count());
         for index in (0..self.drafts.len()).rev() {
-            let now = self.now;
+            let (now, roll) = (self.now, self.roll);
             let draft = &mut self.drafts[index];
-            if let Some(signing) = draft.signing.clone() {
+            if let Some(mut signing) = draft.signing.clone() {
+                if draft.zone.apex().is_root() {
+                    signing.roll = roll;
+                }
                 draft.zone.sign(signing, draft.fault, &draft.seed, now);
             }
             let (apex, ds, servers) = (draft.zone.apex().clone(), draft.zone.ds().to_vec(), draft.servers.clone());
@@ -568,8 +573,8 @@ fn final_rdatas(zones: &[Arc<Zone>], name: &Name, rtype: Rtype) -> Vec<Box<[u8]>
 }
 
 /// Draws and signs the whole map.
-pub(super) fn build(seed: u64, now: u64) -> Internet {
-    let mut plan = Plan::new(Seed::new(seed).child("internet"), now);
+pub(super) fn build(seed: u64, now: u64, roll: Roll) -> Internet {
+    let mut plan = Plan { roll, ..Plan::new(Seed::new(seed).child("internet"), now) };
     plan.draw();
     plan.finish()
 }
@@ -583,7 +588,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_internet_and_another_gives_another() {
-        let files = |seed| build(seed, NOW).zones.iter().map(|z| super::super::text::zone_file(z)).collect::<Vec<_>>();
+        let files = |seed| build(seed, NOW, Roll::Before).zones.iter().map(|z| super::super::text::zone_file(z)).collect::<Vec<_>>();
         let first = files(1);
         assert_eq!(first, files(1));
         assert_ne!(first, files(2));
@@ -591,7 +596,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_a_zone_and_every_kind_of_manners_a_host() {
-        let internet = build(3, NOW);
+        let internet = build(3, NOW, Roll::Before);
         let faults: HashSet<_> = internet.zones.iter().filter_map(|z| z.fault()).collect();
         assert_eq!(faults.len(), Fault::ALL.len());
         let manners: HashSet<_> = internet.hosts.iter().map(|h| h.manners).collect();
@@ -602,7 +607,7 @@ mod tests {
 
     #[test]
     fn positive_questions_have_data_and_negative_ones_have_none() {
-        for telling in build(4, NOW).questions {
+        for telling in build(4, NOW, Roll::Before).questions {
             let answered = matches!(telling.expect.security, Security::Secure | Security::Insecure);
             let positive =
                 !telling.why.contains("no such") && !telling.why.contains("not exist") && !telling.why.contains("empty non-terminal");

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::fault::Fault;
-use super::keys::{Algorithm, SEP, ZONE_KEY, ZoneKey};
+use super::keys::{Algorithm, REVOKE, SEP, ZONE_KEY, ZoneKey};
 use super::rdata::{self, Rdata};
 use super::seed::Seed;
 use crate::wire::{CLASS_IN, Name, Rrset, Rtype};
@@ -74,12 +74,28 @@ pub struct Signing {
     pub denial: Denial,
     /// Digest type of the DS in the parent: 1, 2 or 4.
     pub digest_type: u8,
+    /// How far the key-signing key has rolled over.
+    pub roll: Roll,
+}
+
+/// The steps of a roll-over of the key-signing key (RFC 5011 section 6.3). The trust anchor stays that of the first key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Roll {
+    /// One key.
+    #[default]
+    Before,
+    /// The next key is published, the first one signs.
+    Introduced,
+    /// Both sign, the first one with the REVOKE bit.
+    Revoked,
+    /// The first key is gone.
+    After,
 }
 
 impl Signing {
     /// The common case: one algorithm, NSEC, a SHA-256 DS.
     pub fn new(algorithm: Algorithm, denial: Denial) -> Signing {
-        Signing { algorithm, denial, digest_type: 2 }
+        Signing { algorithm, denial, digest_type: 2, roll: Roll::Before }
     }
 }
 
@@ -237,7 +253,15 @@ impl Zone {
         if fault == Some(Fault::Unsigned) {
             return;
         }
-        for key in [&ksk, &published] {
+        let next = ZoneKey::new(signing.algorithm, flags | SEP, &seed.child("next ksk"), 3 - number("ksk"));
+        let revoked = ZoneKey::new(signing.algorithm, flags | SEP | REVOKE, &seed.child("ksk"), number("ksk"));
+        let (shown, signers) = match signing.roll {
+            Roll::Before => (vec![&ksk], vec![&ksk]),
+            Roll::Introduced => (vec![&ksk, &next], vec![&ksk]),
+            Roll::Revoked => (vec![&revoked, &next], vec![&revoked, &next]),
+            Roll::After => (vec![&next], vec![&next]),
+        };
+        for key in shown.into_iter().chain([&published]) {
             self.add(&apex, Rtype::DNSKEY, key.dnskey().clone());
         }
         match &signing.denial {
@@ -250,7 +274,7 @@ impl Zone {
             Denial::Nsec if fault != Some(Fault::MissingDenial) => self.add_nsec_chain(fault),
             Denial::Nsec => {}
         }
-        self.add_signatures(&ksk, &zsk, Validity::around(now, fault), fault);
+        self.add_signatures(&signers, &zsk, Validity::around(now, fault), fault);
         self.signing = Some(signing);
     }
 
@@ -320,7 +344,7 @@ impl Zone {
         chain
     }
 
-    fn add_signatures(&mut self, ksk: &ZoneKey, zsk: &ZoneKey, validity: Validity, fault: Option<Fault>) {
+    fn add_signatures(&mut self, ksks: &[&ZoneKey], zsk: &ZoneKey, validity: Validity, fault: Option<Fault>) {
         let signed: BTreeMap<Name, Vec<Rtype>> = self
             .authoritative()
             .into_iter()
@@ -334,16 +358,18 @@ impl Zone {
             .collect();
         let apex = self.apex.clone();
         let sign = |set: &mut Rrset| {
-            let key = if set.rtype == Rtype::DNSKEY { ksk } else { zsk };
+            let keys = if set.rtype == Rtype::DNSKEY { ksks } else { &[zsk] };
             if fault == Some(Fault::StrippedSignatures) && set.rtype != Rtype::DNSKEY {
                 return;
             }
-            let mut sig = rrsig(set, key, &apex, validity);
+            let mut sigs: Vec<Vec<u8>> = keys.iter().map(|key| rrsig(set, key, &apex, validity)).collect();
             if fault == Some(Fault::BadSignature) && set.rtype != Rtype::DNSKEY {
-                let middle = sig.len() - 20;
-                sig[middle] ^= 1;
+                for sig in &mut sigs {
+                    let middle = sig.len() - 20;
+                    sig[middle] ^= 1;
+                }
             }
-            set.sigs = vec![sig.into()];
+            set.sigs = sigs.into_iter().map(Into::into).collect();
         };
         for (name, types) in signed {
             let sets = self.nodes.get_mut(&name).expect("the owner was taken from the nodes");

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,6 +43,9 @@ pub trait Resolve: Send + Sync + 'static {
     fn stale(&self, _question: &Question, _asked: Asked) -> Option<Outcome> {
         None
     }
+
+    /// Has a question resolved anew, because what is cached of it soon expires. Does not wait; called inside a runtime.
+    fn prefetch(&self, question: Question);
 }
 
 impl<E: Exchange, C: Clock> Resolve for Arc<Resolver<E, C>> {
@@ -51,6 +55,10 @@ impl<E: Exchange, C: Clock> Resolve for Arc<Resolver<E, C>> {
 
     fn stale(&self, question: &Question, asked: Asked) -> Option<Outcome> {
         Resolver::stale(self, question, asked)
+    }
+
+    fn prefetch(&self, question: Question) {
+        Resolver::prefetch(self, question);
     }
 }
 
@@ -106,6 +114,11 @@ pub struct Now {
 }
 
 impl Now {
+    /// Whether the wall clock is believed.
+    fn is_trusted(&self) -> bool {
+        self.trusted_wall != 0
+    }
+
     /// Whole seconds since the service's start: the cache's time.
     fn seconds(&self) -> u32 {
         self.monotonic.as_secs() as u32
@@ -164,13 +177,16 @@ pub struct Service {
     cache: AnswerCache,
     resolver: Arc<dyn Resolve>,
     clock: SystemClock,
+    /// Whether the wall clock was believed when the answers of the cache were made.
+    believed: AtomicBool,
     counters: Shared,
 }
 
 impl Service {
     /// A service; `cache_bytes` bounds the answer cache.
     pub fn new(rules: Rules, cache_bytes: usize, resolver: Arc<dyn Resolve>, clock: SystemClock, counters: Shared) -> Service {
-        Service { rules: ArcSwap::from_pointee(rules), cache: AnswerCache::new(cache_bytes), resolver, clock, counters }
+        let (rules, believed) = (ArcSwap::from_pointee(rules), AtomicBool::new(clock.wall_is_trusted()));
+        Service { rules, cache: AnswerCache::new(cache_bytes), resolver, clock, believed, counters }
     }
 
     /// The rules in force, for one batch.
@@ -218,6 +234,7 @@ impl Service {
 
     /// The fast half. Writes into `out`, which has room for the longest answer of the transport, and counts into `counters`.
     pub fn answer_now<O: Owner>(&self, rules: &Rules, packet: &Packet<'_>, now: &Now, out: &mut Vec<u8>, counters: &Counters<O>) -> Step {
+        self.drop_doubtful(now);
         let mut buffer = NAME_BUFFER;
         let parsed = match Unanswerable::source(packet.from) {
             Some(reason) => Parsed::Unanswerable(reason),
@@ -312,10 +329,25 @@ impl Service {
         }
         let_through();
         counters.lookup(Lookup::Hit);
+        if hit.is_due(now.seconds())
+            && !query.checking_disabled()
+            && let Ok(name) = Name::from_wire(query.name())
+        {
+            self.resolver.prefetch(Question::new(name, query.rtype));
+        }
         let body = hit.body();
         respond::answer(out, query, &body, hit.age(now.seconds()), terms);
         count_answer(out, body.rcode, body.ede, verdict, counters);
         Step::Reply(Served::Hit)
+    }
+
+    /// Empties the cache when the wall clock begins or ceases to be believed: what was judged without the time is not kept past the
+    /// clock's repair, and AD is not set while nobody can tell whether a signature still holds.
+    fn drop_doubtful(&self, now: &Now) {
+        let believed = now.is_trusted();
+        if self.believed.load(Relaxed) != believed && self.believed.swap(believed, Relaxed) != believed {
+            self.cache.purge(None);
+        }
     }
 
     /// The slow half: everything that may wait. `started` is when the packet came in.
@@ -348,6 +380,7 @@ impl Service {
         let Ok(name) = Name::from_wire(query.name()) else { return Answer::Silence };
         let question = Question::new(name, query.rtype);
         let asked = Asked { checking_disabled: query.checking_disabled() };
+        let before = now;
         let records = || rules.policy.records(query.name(), packet.from.ip(), now.trusted_wall).map(<[_]>::to_vec);
         let mut outcome = match rewrite.then(records).flatten() {
             Some(records) => self.rewritten(&question, records, asked).await,
@@ -373,7 +406,8 @@ impl Service {
             false => self.blocking(|| judge_targets(targets.iter().map(Name::wire), policy.is_same_for_all(), judge)),
         };
         let blocked = if let Judgement::Block(block) = judgement { Some(block) } else { None };
-        if query.unusual.is_none() && !outcome.stale {
+        // What was begun with one idea of the time and ended with another is not kept.
+        if query.unusual.is_none() && !outcome.stale && before.is_trusted() == now.is_trusted() {
             let bogus_data = asked.checking_disabled && matches!(outcome.status, Status::Bogus(_) | Status::Indeterminate);
             let facts = Facts {
                 ttl: outcome.ttl,
@@ -383,6 +417,10 @@ impl Service {
                 judged: lasting.then(|| policy.generation(wall)),
             };
             self.cache.insert(&key(&query, bogus_data), &encoding.body(), &facts, now.seconds());
+            // The clock may have been set right between the look at it and now.
+            if self.now().is_trusted() != now.is_trusted() {
+                self.cache.purge(Some(&question.name));
+            }
         }
         let took = self.clock.now().saturating_sub(started);
         if let Some(block) = blocked {

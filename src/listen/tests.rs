@@ -22,10 +22,15 @@ const LAN: &str = "192.168.1.7:4000";
 /// Gives every name an address; `alias.*` leads to `target.example`, `bogus.*` does not validate, `slow.*` waits for the gate.
 struct Scripted {
     asked: AtomicUsize,
+    prefetched: AtomicUsize,
     gate: Semaphore,
 }
 
 impl Resolve for Scripted {
+    fn prefetch(&self, _question: Question) {
+        self.prefetched.fetch_add(1, Relaxed);
+    }
+
     fn resolve(&self, question: Question, asked: Asked) -> Resolving<'_> {
         Box::pin(async move {
             self.asked.fetch_add(1, Relaxed);
@@ -97,7 +102,7 @@ struct Bench {
 }
 
 fn bench() -> Bench {
-    let resolver = Arc::new(Scripted { asked: AtomicUsize::new(0), gate: Semaphore::new(0) });
+    let resolver = Arc::new(Scripted { asked: AtomicUsize::new(0), prefetched: AtomicUsize::new(0), gate: Semaphore::new(0) });
     let (policy, metrics) = (Arc::new(Names::default()), Metrics::new());
     let rules = Rules {
         acl: Acl::closed([]),
@@ -184,6 +189,38 @@ async fn ttls_count_down_and_the_entry_ends() {
     let ttl = |reply: &[u8]| Message::parse(reply).unwrap().answer[0].ttl;
     assert!((199..=200).contains(&ttl(&bench.at_once(&packet(&bytes, LAN, Transport::Udp), later(100)).1)));
     assert_eq!(bench.at_once(&packet(&bytes, LAN, Transport::Udp), later(301)).0, Step::Slow(Why::Miss(Verdict::Allowed)));
+}
+
+#[tokio::test]
+async fn a_hit_in_the_last_tenth_of_a_ttl_prefetches_once() {
+    let bench = bench();
+    let (bytes, unchecked) = (query("www.example", Rtype::A, 0, None), query("www.example", Rtype::A, Flags::CD, None));
+    bench.ask(&bytes).await;
+    let now = bench.service.now();
+    let hit = |bytes: &[u8], seconds| {
+        let later = Now { monotonic: now.monotonic + Duration::from_secs(seconds), ..now };
+        assert!(matches!(bench.at_once(&packet(bytes, LAN, Transport::Udp), later).0, Step::Reply(_)));
+        bench.resolver.prefetched.load(Relaxed)
+    };
+    assert_eq!((hit(&bytes, 1), hit(&bytes, 260)), (0, 0));
+    assert_eq!((hit(&bytes, 290), hit(&bytes, 291), hit(&unchecked, 292)), (1, 1, 1));
+}
+
+/// An answer made while the clock stood before its floor is not kept past the clock's repair, nor the other way round.
+#[tokio::test]
+async fn the_answers_go_when_the_clock_begins_or_ceases_to_be_believed() {
+    let bench = bench();
+    let bytes = query("www.example", Rtype::A, 0, None);
+    bench.ask(&bytes).await;
+    let right = bench.service.now();
+    let wrong = Now { wall: 100, trusted_wall: 0, ..right };
+    let asked = packet(&bytes, LAN, Transport::Udp);
+    assert!(matches!(bench.at_once(&asked, right).0, Step::Reply(_)));
+    assert!(matches!(bench.at_once(&asked, wrong).0, Step::Slow(_)));
+    assert_eq!(bench.service.cache().len(), 0);
+    // Resolved by a service whose clock is right, so it is stored as such; the wrong look at the clock was the last one.
+    bench.ask(&bytes).await;
+    assert!(matches!(bench.at_once(&asked, right).0, Step::Reply(_)));
 }
 
 /// RFC 4035 section 3.2.2: data that failed validation is for CD=1 only, and a failure is not for CD=1.
@@ -601,7 +638,7 @@ fn the_wall_clock_below_its_floor_is_zero_for_policy() {
     let clock = SystemClock::new();
     clock.raise_floor(u64::MAX);
     assert!(!clock.wall_is_trusted());
-    let resolver = Arc::new(Scripted { asked: AtomicUsize::new(0), gate: Semaphore::new(0) });
+    let resolver = Arc::new(Scripted { asked: AtomicUsize::new(0), prefetched: AtomicUsize::new(0), gate: Semaphore::new(0) });
     let rules = Rules::clone(&bench().service.rules());
     let service = Service::new(rules, 1 << 20, resolver, clock, Metrics::new().shared());
     assert_eq!(service.now().trusted_wall, 0);

@@ -32,6 +32,8 @@ pub(super) struct Worker {
 impl Worker {
     /// Serves until told to stop.
     pub(super) fn run(self) {
+        // Prefetches are started from here, as tasks.
+        let _tasks = self.tasks.enter();
         let mut batch = Batch::new(REPLY_MAX);
         while !self.stop.load(Relaxed) {
             // An error is an ICMP report of an earlier answer or memory running short; neither ends the service.

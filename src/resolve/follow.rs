@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::settings::{Route, RouteKind};
 use super::store::{self, Found, Link};
-use super::task::{Failure, Task, Trace};
+use super::task::{Failure, Reuse, Task, Trace};
 use super::{Asked, Clock, Exchange, Outcome, Resolver, rebinding, route};
 use crate::cache::rrset::{Data, Entry, Judged, Key};
 use crate::validate::{Bogus, Insecurity, NoReply, Reply, Source, Status, Verdict, When};
@@ -101,21 +101,20 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<Vec<Link>, Failure>> + Send + 'a>> {
         Box::pin(async move {
             let now = self.clock.now();
-            let refresh = task.refresh.as_ref() == Some(question);
-            if !refresh {
-                let limit = self.limit(&task.settings, question);
-                if let Some(link) = store::cached(&self.cache, question, &limit, |e| e.remaining(now).is_some()).filter(Link::is_whole) {
-                    self.counters.cache_hits.add();
-                    return Ok(vec![link]);
-                }
-                if let Some(entry) = self.cache.fresh(&Key::failure(&question.name, question.rtype), now)
-                    && let Data::Failure { ede, .. } = &entry.data
-                {
-                    self.counters.cache_hits.add();
-                    return Err(Failure { cached: true, ede: ede.clone(), ..Failure::default() });
-                }
-                self.counters.cache_misses.add();
+            let limit = self.limit(&task.settings, question);
+            let usable = |entry: &Entry| task.reuse.takes(question, entry, now);
+            if let Some(link) = store::cached(&self.cache, question, &limit, usable).filter(Link::is_whole) {
+                self.counters.cache_hits.add();
+                return Ok(vec![link]);
             }
+            if let Some(entry) = self.cache.get(&Key::failure(&question.name, question.rtype))
+                && task.reuse.takes(question, &entry, now)
+                && let Data::Failure { ede, .. } = &entry.data
+            {
+                self.counters.cache_hits.add();
+                return Err(Failure { cached: true, ede: ede.clone(), ..Failure::default() });
+            }
+            self.counters.cache_misses.add();
             let configured = route::of(&task.settings, question);
             // A route that may be left is left once the data of all its servers has failed.
             let left = |r: &Route| r.fallback_to_recursion && r.servers.iter().all(|s| task.suspicion(*s) > 0);
@@ -317,7 +316,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
 
     /// A synthesised denial for a question that the cache does not answer by itself.
     fn denied(&self, task: &Task, question: &Question, asked: Asked) -> Option<Link> {
-        if task.explains() || task.refresh.is_some() {
+        if task.explains() || task.reuse != Reuse::Fresh {
             return None;
         }
         let now = self.clock.now();
@@ -416,7 +415,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             outcome.status = Status::Indeterminate;
         }
         self.counters.stale.add();
-        Some(outcome)
+        Some(self.doubted(outcome))
     }
 
     /// The whole answer from the cache, if every step is there, usable and judged.
@@ -538,9 +537,9 @@ fn stand_in(mut found: Found, zone: &Name) -> Found {
 }
 
 /// DS and DNSKEY for the validator, through the cache and the client's budget.
-struct Evidence<'a, E: Exchange, C: Clock> {
-    resolver: &'a Resolver<E, C>,
-    task: &'a Task,
+pub(super) struct Evidence<'a, E: Exchange, C: Clock> {
+    pub(super) resolver: &'a Resolver<E, C>,
+    pub(super) task: &'a Task,
 }
 
 impl<E: Exchange, C: Clock> Source for Evidence<'_, E, C> {

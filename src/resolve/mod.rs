@@ -4,6 +4,7 @@
 //! fake clock. Every decision is a pure function in a file of its own: [`scrub`] says what a reply is, `route` which way a question
 //! goes, `select` which server is next, `qmin` how much of a name is shown, `budget` what it may cost.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +12,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use crate::cache::nsec::Gaps;
-use crate::cache::rrset::RrsetCache;
+use crate::cache::rrset::{Entry, RrsetCache};
 use crate::validate::{self, Status, Validator};
 use crate::wire::{Ede, Name, Question, Rcode, Rrset, Rtype};
 
+mod anchor;
 mod ask;
 mod budget;
 mod cookie;
@@ -25,6 +28,7 @@ mod follow;
 mod forward;
 mod inflight;
 mod iterate;
+mod prefetch;
 pub mod prime;
 mod qmin;
 mod rebinding;
@@ -205,6 +209,8 @@ pub struct Counters {
     pub signature_checks: Count,
     /// SHA-1 rounds spent on NSEC3 names.
     pub nsec3_rounds: Count,
+    /// Questions resolved anew shortly before what is held of them expires.
+    pub prefetches: Count,
 }
 
 /// An outcome with the way to it, for `postern why`.
@@ -236,6 +242,7 @@ pub struct Resolver<E, C> {
     cookie_key: ring::hmac::Key,
     counters: Counters,
     gate: OnceLock<Arc<dyn Gate>>,
+    prefetching: Arc<Semaphore>,
 }
 
 impl<E: Exchange, C: Clock> Resolver<E, C> {
@@ -261,6 +268,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
             dice,
             counters: Counters::default(),
             gate: OnceLock::new(),
+            prefetching: Arc::new(Semaphore::new(prefetch::AT_ONCE)),
         })
     }
 
@@ -272,8 +280,23 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// Resolves a client's question of class IN. With CD=0 Bogus data becomes SERVFAIL with its reason; with CD=1 it is given as it is.
     /// Equal questions share one resolution, which goes on when the caller goes away.
     pub async fn resolve(self: &Arc<Self>, question: &Question, asked: Asked) -> Outcome {
+        self.doubted(self.resolve_shared(question, asked).await)
+    }
+
+    /// What was proven while the clock was right is not said while nobody can tell whether it still holds.
+    fn doubted(&self, mut outcome: Outcome) -> Outcome {
+        if outcome.status == Status::Secure && !self.clock.wall_is_trusted() {
+            outcome.status = Status::Indeterminate;
+        }
+        outcome
+    }
+
+    async fn resolve_shared(self: &Arc<Self>, question: &Question, asked: Asked) -> Outcome {
         let settings = self.settings();
-        if let Some(outcome) = self.at_once(question, asked, &settings) {
+        if let Some((outcome, ending)) = self.at_once(question, asked, &settings) {
+            if ending {
+                self.prefetch(question.clone());
+            }
             return outcome;
         }
         let mut waiter = match self.inflight.enter((question.clone(), asked), settings.concurrent) {
@@ -310,21 +333,6 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         match self.stale(question, asked) {
             Some(outcome) => outcome,
             None => shared(waiter.outcome().await),
-        }
-    }
-
-    /// Resolves anew what the cache still holds, so that it is fresh when it is asked for next (prefetch).
-    pub async fn refresh(self: &Arc<Self>, question: &Question) -> Outcome {
-        match self.inflight.enter((question.clone(), Asked::default()), self.settings().concurrent) {
-            inflight::Place::Joined(mut waiter) => shared(waiter.outcome().await),
-            inflight::Place::Full => Outcome::servfail(Status::Indeterminate, vec![Ede::new(0, "too many questions are being resolved")]),
-            inflight::Place::Leads(lead, _) => {
-                let mut task = self.task(false);
-                task.refresh = Some(question.clone());
-                let outcome = self.follow(&task, question, Asked::default()).await.0;
-                lead.finish(outcome.clone());
-                outcome
-            }
         }
     }
 
@@ -384,15 +392,19 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
         task::Task::new(self.settings(), self.validator.work(), self.clock.now(), explain)
     }
 
-    /// What needs no packet: made here, or whole in the cache.
-    fn at_once(&self, question: &Question, asked: Asked, settings: &Settings) -> Option<Outcome> {
+    /// What needs no packet: made here, or whole in the cache; and whether it rests on something that soon expires.
+    fn at_once(&self, question: &Question, asked: Asked, settings: &Settings) -> Option<(Outcome, bool)> {
         if let Some(outcome) = self.made_here(question, settings) {
-            return Some(outcome);
+            return Some((outcome, false));
         }
-        let now = self.clock.now();
-        let outcome = self.cached_outcome(question, asked, settings, |entry| entry.remaining(now).is_some())?;
+        let (now, ending) = (self.clock.now(), Cell::new(false));
+        let usable = |entry: &Entry| {
+            ending.set(ending.get() || entry.is_ending(now));
+            entry.remaining(now).is_some()
+        };
+        let outcome = self.cached_outcome(question, asked, settings, usable)?;
         self.counters.cache_hits.add();
-        Some(outcome)
+        Some((outcome, ending.get()))
     }
 
     fn made_here(&self, question: &Question, settings: &Settings) -> Option<Outcome> {

@@ -83,6 +83,8 @@ pub struct Settings {
     pub cookies: bool,
     /// Answer "no" from proven NSEC records (RFC 8198). On.
     pub aggressive_nsec: bool,
+    /// Resolve anew what is asked for in the last tenth of its life, so that nobody waits for it. On.
+    pub prefetch: bool,
     /// Random case in questions sent by UDP (0x20), with fallback. On.
     pub case_randomisation: bool,
     /// Shortest lifetime in the cache, in seconds. 0: what the zone says.
@@ -125,6 +127,7 @@ impl Default for Settings {
             upstream_port: 53,
             cookies: true,
             aggressive_nsec: true,
+            prefetch: true,
             case_randomisation: true,
             min_ttl: 0,
             max_ttl: 86_400,

@@ -28,6 +28,30 @@ pub struct Contact {
 /// Contacts remembered of one query; above the limit of queries nothing more can happen anyway.
 const MAX_CONTACTS: usize = 256;
 
+/// What of the cache a task takes without asking.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) enum Reuse {
+    /// Whatever has not expired.
+    #[default]
+    Fresh,
+    /// What has not expired soon: the rest is fetched anew before anybody misses it.
+    Lasting,
+    /// Whatever has not expired, but for this question: it is asked.
+    AllBut(Question),
+}
+
+impl Reuse {
+    /// Whether `entry` may answer `question`.
+    pub(super) fn takes(&self, question: &Question, entry: &Entry, now: Duration) -> bool {
+        entry.remaining(now).is_some()
+            && match self {
+                Reuse::Fresh => true,
+                Reuse::Lasting => !entry.is_ending(now),
+                Reuse::AllBut(asked) => asked != question,
+            }
+    }
+}
+
 /// What the sub-queries of one client query share.
 #[derive(Debug)]
 pub(super) struct Task {
@@ -36,8 +60,8 @@ pub(super) struct Task {
     pub(super) work: Work,
     /// When it began: what the cache holds from before may be out of date.
     pub(super) started: Duration,
-    /// Ask upstream even for what the cache still holds.
-    pub(super) refresh: Option<Question>,
+    /// What of the cache it takes.
+    pub(super) reuse: Reuse,
     /// Servers that gave Bogus data, by question: not asked the same again.
     avoid: Mutex<Vec<(SocketAddr, Question)>>,
     /// DS and DNSKEY taken for validation, and where from.
@@ -49,7 +73,7 @@ impl Task {
     pub(super) fn new(settings: Arc<Settings>, work: Work, now: Duration, explain: bool) -> Task {
         let budget = Budget::new(settings.limits, now);
         let contacts = explain.then(Mutex::default);
-        Task { settings, budget, work, started: now, refresh: None, avoid: Mutex::default(), evidence: Mutex::default(), contacts }
+        Task { settings, budget, work, started: now, reuse: Reuse::Fresh, avoid: Mutex::default(), evidence: Mutex::default(), contacts }
     }
 
     pub(super) fn avoids(&self, server: SocketAddr, question: &Question) -> bool {

@@ -133,6 +133,10 @@ metrics! {
         "Extended DNS Errors sent, by info code (RFC 8914).";
     TRUST_ANCHORS = Gauge "postern_trust_anchors" in "keys" by []:
         "Root trust anchors in use.";
+    TRUST_ANCHOR_KEYS = Gauge "postern_trust_anchor_keys" in "keys" by [closed("state", ANCHOR_STATES)]:
+        "Keys seen at the names that have a trust anchor, by where they stand in their roll-over (RFC 5011).";
+    NEGATIVE_TRUST_ANCHORS = Gauge "postern_negative_trust_anchors" in "zones" by []:
+        "Zones that are not validated now, by decision of the operator.";
     CLOCK_TRUSTED = Gauge "postern_clock_trusted" in "0 or 1" by []:
         "1 while the wall clock is above the clock floor; at 0 signature times are not judged and AD is never set.";
 
@@ -226,6 +230,9 @@ metrics! {
     PROCESS_START = Gauge "process_start_time_seconds" in "seconds since 1970" by []:
         "When the process started.";
 }
+
+/// Labels of [`crate::validate::rollover::KeyState`].
+pub const ANCHOR_STATES: &[&str] = &["add_pending", "valid", "missing", "revoked", "removed"];
 
 /// Messages the sensor sees.
 pub const SENSOR_KINDS: &[&str] = &["query", "response"];

@@ -14,6 +14,7 @@ use super::signature::{Rrsig, self_signed, verify};
 use super::{Anchor, Bogus, Source, When, Work};
 use crate::wire::{Name, Question, Rrset, Rtype};
 
+const HOUR: u64 = 3600;
 const DAY: u64 = 86_400;
 /// How long a new key must be seen before it is trusted (RFC 5011 section 2.4.1), and a revoked one is kept (section 2.4.2).
 const HOLD_DOWN: u64 = 30 * DAY;
@@ -48,6 +49,19 @@ pub struct TrackedKey {
     pub since: u64,
 }
 
+impl KeyState {
+    /// Label for metrics and JSON, in snake case.
+    pub fn label(self) -> &'static str {
+        match self {
+            KeyState::AddPending => "add_pending",
+            KeyState::Valid => "valid",
+            KeyState::Missing => "missing",
+            KeyState::Revoked => "revoked",
+            KeyState::Removed => "removed",
+        }
+    }
+}
+
 impl TrackedKey {
     /// Key tag, as it is without the REVOKE bit.
     pub fn tag(&self) -> u16 {
@@ -77,6 +91,9 @@ pub struct Rollover {
     pub validated: u64,
     /// Unix time at which to look again (RFC 5011 section 2.3).
     pub next_check: u64,
+    /// Seconds to wait after a look that brought nothing (RFC 5011 section 2.3); 0 before the first that did.
+    #[serde(default)]
+    retry: u64,
 }
 
 /// What a DNSKEY RRset showed.
@@ -140,8 +157,17 @@ impl Rollover {
         let gone = |anchor: &Anchor| in_state(&[KeyState::Revoked, KeyState::Removed]).any(|k| names(anchor, owner, &k.dnskey));
         let mut anchors: Vec<Anchor> = configured.iter().filter(|a| !gone(a)).cloned().collect();
         let tracked = in_state(&[KeyState::Valid, KeyState::Missing]).map(|k| Anchor::Dnskey(k.dnskey.as_slice().into()));
-        anchors.extend(tracked.filter(|a| !configured.contains(a)));
+        let named = |dnskey: &Anchor| matches!(dnskey, Anchor::Dnskey(k) if configured.iter().any(|c| names(c, owner, k)));
+        anchors.extend(tracked.filter(|a| !named(a)));
         anchors
+    }
+
+    /// What is left when an anchor that it grew from is no longer configured: nothing learnt through it is trusted any more, but what
+    /// was revoked stays revoked.
+    #[must_use]
+    pub fn uprooted(&self) -> Rollover {
+        let gone = self.keys.iter().filter(|k| matches!(k.state, KeyState::Revoked | KeyState::Removed));
+        Rollover { keys: gone.cloned().collect(), ..Rollover::default() }
     }
 
     /// The next state (RFC 5011 section 4). `configured` are the anchors that need no hold-down.
@@ -177,8 +203,8 @@ impl Rollover {
             next.keys.push(TrackedKey { dnskey: dnskey.clone(), state: KeyState::Revoked, since: now });
         }
         next.keys.truncate(MAX_KEYS);
-        let (half_ttl, half_validity) = (observed.original_ttl / 2, observed.validity / 2);
-        next.next_check = now + (15 * DAY).min(half_ttl).min(half_validity).max(3600);
+        next.next_check = now + (15 * DAY).min(observed.original_ttl / 2).min(observed.validity / 2).max(HOUR);
+        next.retry = DAY.min(observed.original_ttl / 10).min(observed.validity / 10).max(HOUR);
         next
     }
 
@@ -196,7 +222,7 @@ impl Rollover {
     /// The state after a look that brought nothing: the same, to look again sooner (RFC 5011 section 2.3).
     #[must_use]
     pub fn failed(&self, now: u64) -> Rollover {
-        Rollover { next_check: now + 3600, ..self.clone() }
+        Rollover { next_check: now + self.retry.max(HOUR), ..self.clone() }
     }
 }
 
@@ -283,7 +309,7 @@ mod tests {
     fn an_unvalidated_set_adds_nothing_but_a_revocation_counts() {
         let s = look(&Rollover::new(), &dnskeys(&[1, 2], &[]), NOW);
         let after = look(&s, &dnskeys(&[3], &[]), NOW + DAY);
-        assert_eq!((states(&after), after.next_check), (states(&s), NOW + DAY + 3600));
+        assert_eq!((states(&after), after.next_check), (states(&s), NOW + DAY + s.retry));
         let revoked = look(&s, &dnskeys(&[1, 3], &[1]), NOW + DAY);
         assert_eq!(states(&revoked), [(1, KeyState::Revoked), (2, KeyState::AddPending)]);
         assert_eq!(revoked.anchors(&Name::root(), &configured()), []);
@@ -291,6 +317,30 @@ mod tests {
         let mut unsigned = dnskeys(&[1, 3], &[1]);
         unsigned.sigs.remove(0);
         assert_eq!(states(&look(&s, &unsigned, NOW + DAY)), states(&s));
+    }
+
+    /// RFC 5011 section 2.3: half of the TTL and of what the signature has left, 15 days at most; a tenth and a day after a failure.
+    #[test]
+    fn the_next_look_follows_ttl_and_signature() {
+        let mut set = dnskeys(&[1], &[]);
+        let at = |set: &Rrset, now| look(&Rollover::new(), set, now);
+        let ttl = u64::from(set.ttl);
+        assert_eq!(at(&set, NOW).next_check, NOW + (ttl / 2).clamp(HOUR, 15 * DAY));
+        assert_eq!(at(&set, NOW).failed(NOW).next_check, NOW + (ttl / 10).clamp(HOUR, DAY));
+        // Half an hour of validity left: an hour is the least.
+        assert_eq!(at(&set, NOW + 365 * DAY - HOUR / 2).next_check, NOW + 365 * DAY + HOUR / 2);
+        set.sigs.clear();
+        assert_eq!(at(&set, NOW).next_check, NOW + HOUR);
+    }
+
+    #[test]
+    fn an_anchor_taken_out_takes_along_what_grew_from_it() {
+        let s = look(&Rollover::new(), &dnskeys(&[1, 2, 3], &[]), NOW);
+        let s = look(&s, &dnskeys(&[1, 2, 3], &[]), NOW + 30 * DAY);
+        let s = look(&s, &dnskeys(&[1, 2, 3], &[3]), NOW + 31 * DAY);
+        assert_eq!(states(&s), [(1, KeyState::Valid), (2, KeyState::Valid), (3, KeyState::Revoked)]);
+        let new = [Anchor::Ds(Key::ed25519(4).ds(&Name::root(), 2)), Anchor::Ds(Key::ed25519(3).ds(&Name::root(), 2))];
+        assert_eq!(s.uprooted().anchors(&Name::root(), &new), new[..1]);
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl Insecurity {
             Insecurity::UnsupportedAlgorithm => Some(Ede::new(1, "no DNSKEY algorithm of the zone is supported")),
             Insecurity::UnsupportedDigest => Some(Ede::new(2, "no DS digest of the zone is supported")),
             Insecurity::Nsec3Iterations => Some(Ede::new(27, "too many NSEC3 iterations")),
-            Insecurity::NoDs | Insecurity::OptOut | Insecurity::NegativeTrustAnchor | Insecurity::NoAnchor => None,
+            Insecurity::NegativeTrustAnchor => Some(Ede::new(33, "not validated, by decision of the operator (RFC 7646)")),
+            Insecurity::NoDs | Insecurity::OptOut | Insecurity::NoAnchor => None,
         }
     }
 

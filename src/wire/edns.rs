@@ -154,6 +154,9 @@ impl Ede {
             28 => "Unable to conform to policy",
             29 => "Synthesized",
             30 => "Invalid Query Type",
+            31 => "Rate Limited",
+            32 => "Over Quota",
+            33 => "Negative Trust Anchor",
             _ => "Unassigned",
         }
     }

@@ -47,9 +47,37 @@ impl Drop for Folder {
     }
 }
 
+/// The clocks of a daemon, to be shifted while it runs; see `tests/clock/shift.c`.
+pub struct Clock {
+    library: PathBuf,
+    shift: PathBuf,
+}
+
+impl Clock {
+    /// Clocks that are right, for a daemon whose folder is `folder`.
+    pub fn new(folder: &Folder) -> Clock {
+        let (library, source) = (folder.0.join("shift.so"), concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clock/shift.c"));
+        let built = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).output();
+        let built = built.expect("a C compiler is there (apt-get install gcc)");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let clock = Clock { library, shift: folder.0.join("shift") };
+        std::fs::write(&clock.shift, [0; 16]).unwrap();
+        clock
+    }
+
+    /// Sets the shift of the wall clock and of the monotonic one, in seconds.
+    pub fn shift(&self, wall: i64, monotonic: i64) {
+        use std::os::unix::fs::FileExt as _;
+        let octets = [wall.to_ne_bytes(), monotonic.to_ne_bytes()].concat();
+        // Written in place: the daemon has the file mapped.
+        std::fs::OpenOptions::new().write(true).open(&self.shift).unwrap().write_all_at(&octets, 0).unwrap();
+    }
+}
+
 /// A daemon that serves.
 pub struct Daemon {
     child: Child,
+    clock: Option<Clock>,
     pub folder: Folder,
     pub dns: SocketAddr,
     pub metrics: SocketAddr,
@@ -59,7 +87,18 @@ pub struct Daemon {
 impl Daemon {
     /// Starts one with `settings` (TOML) behind the addresses, and waits until it answers.
     pub fn start(name: &str, settings: &str) -> Daemon {
-        let (folder, address) = (Folder::new(name), own_address());
+        Daemon::start_in(Folder::new(name), settings, None)
+    }
+
+    /// Starts one whose clocks can be shifted.
+    pub fn start_with_clock(name: &str, settings: &str) -> Daemon {
+        let folder = Folder::new(name);
+        let clock = Clock::new(&folder);
+        Daemon::start_in(folder, settings, Some(clock))
+    }
+
+    pub fn start_in(folder: Folder, settings: &str, clock: Option<Clock>) -> Daemon {
+        let address = own_address();
         let (dns, metrics) = (SocketAddr::from((address, 5300)), SocketAddr::from((address, 9353)));
         let socket = folder.0.join("control.sock");
         let config = folder.file(
@@ -70,10 +109,18 @@ impl Daemon {
                 socket.display()
             ),
         );
-        let child = serve(&folder, Command::new(env!("CARGO_BIN_EXE_postern")).args(["serve", "--config", config.to_str().unwrap()]));
-        let mut daemon = Daemon { child, folder, dns, metrics, socket };
+        let child = Daemon::spawn(&folder, &config, clock.as_ref());
+        let mut daemon = Daemon { child, clock, folder, dns, metrics, socket };
         daemon.awake();
         daemon
+    }
+
+    fn spawn(folder: &Folder, config: &Path, clock: Option<&Clock>) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_postern"));
+        if let Some(clock) = clock {
+            command.env("LD_PRELOAD", &clock.library).env("CLOCK_SHIFT", &clock.shift);
+        }
+        serve(folder, command.args(["serve", "--config", config.to_str().unwrap()]))
     }
 
     /// Waits until it answers.
@@ -102,6 +149,34 @@ impl Daemon {
     /// Starts it again after [`Daemon::kill`].
     pub fn restart_killed(&mut self) {
         self.start_again(&mut Command::new(env!("CARGO_BIN_EXE_postern")));
+    }
+
+    /// Ends it by SIGTERM and starts it again, on the state that it left; `between` is done in between.
+    pub fn restart(&mut self, between: impl FnOnce(&Daemon)) {
+        self.signal("TERM");
+        assert!(self.child.wait().unwrap().success(), "{}", self.log());
+        between(self);
+        self.child = Daemon::spawn(&self.folder, &self.folder.0.join("postern.toml"), self.clock.as_ref());
+        self.awake();
+    }
+
+    /// Shifts its clocks.
+    pub fn shift(&self, wall: i64, monotonic: i64) {
+        self.clock.as_ref().expect("it was started with a clock").shift(wall, monotonic);
+    }
+
+    /// What `postern status --json` says.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.must(&["status", "--json"])).unwrap()
+    }
+
+    /// Waits until something is so.
+    pub fn until(&self, what: &str, is: impl Fn(&Daemon) -> bool) {
+        let begun = Instant::now();
+        while !is(self) {
+            assert!(begun.elapsed() < PATIENCE, "{what} does not come: {}\n{}", self.must(&["status"]), self.log());
+            std::thread::yield_now();
+        }
     }
 
     pub fn log(&self) -> String {
@@ -357,11 +432,16 @@ pub fn build_list(folder: &Path, id: &str, serial: u64, text: &str) -> PathBuf {
     out
 }
 
+fn wall() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
 /// A miniature internet that serves, and the settings that make a daemon resolve in it.
 pub struct Miniature {
     pub script: postern::lab::demo::Script,
     /// The apex of every zone.
     pub zones: Vec<Name>,
+    seed: u64,
     pub port: u16,
     // Fields are dropped in order: the servers before what runs them.
     served: Option<postern::lab::Running>,
@@ -370,13 +450,27 @@ pub struct Miniature {
 
 impl Miniature {
     pub fn start(seed: u64) -> Miniature {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-        let internet = postern::lab::Internet::build(seed, now);
+        let internet = postern::lab::Internet::build(seed, wall());
         let script = postern::lab::demo::Script::new(&internet);
         let zones = internet.zones().iter().map(|zone| zone.apex().clone()).collect();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let served = runtime.block_on(internet.start(None)).unwrap();
-        Miniature { script, zones, port: served.port, served: Some(served), runtime }
+        Miniature { script, zones, seed, port: served.port, served: Some(served), runtime }
+    }
+
+    /// Serves the same internet as it is `after` seconds from now, with the root's key rolled over so far.
+    pub fn turn(&mut self, after: i64, roll: postern::lab::Roll) {
+        let internet = postern::lab::Internet::build_rolled(self.seed, wall().saturating_add_signed(after), roll);
+        if let Some(served) = self.served.take() {
+            self.runtime.block_on(served.stop());
+        }
+        self.served = Some(self.runtime.block_on(internet.start(Some(self.port))).unwrap());
+    }
+
+    /// The question of the script with this title.
+    pub fn question(&self, title: &str) -> (String, Rtype) {
+        let question = self.script.questions.iter().find(|q| q.title == title).unwrap();
+        (question.name.to_string(), question.rtype)
     }
 
     pub fn settings(&self) -> String {

@@ -42,7 +42,6 @@ fn play(scenario: &Arc<Scenario>, seed: u64, show: bool) -> Result<(), String> {
             match step {
                 Step::Pass(time) => tokio::time::sleep(*time).await,
                 Step::Flush => drop(resolver.flush(None, false)),
-                Step::Refresh(question) => drop(resolver.refresh(question).await),
                 Step::Ask(ask) => {
                     let (before, start) = (log.lock().unwrap().len(), tokio::time::Instant::now());
                     let spent = || [&resolver.counters().signature_checks, &resolver.counters().nsec3_rounds].map(|c| c.value() as usize);

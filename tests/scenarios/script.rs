@@ -21,7 +21,6 @@
 //! ask www.post.example. A [cd] [times 1000]
 //!   rcode NOERROR / answer … / authority SOA post.example. / no-authority NSEC / ede 22 / status insecure / reason no_ds /
 //!   packets 3 / packets-to 192.0.2.3 at most 2 / sent 192.0.2.3 DO CD …
-//! refresh www.post.example. A               as a prefetch does
 //! pass 30                                   seconds
 //! ```
 
@@ -182,7 +181,6 @@ pub struct Ask {
 #[derive(Debug, Clone)]
 pub enum Step {
     Ask(Ask),
-    Refresh(Question),
     Pass(Duration),
     Flush,
 }
@@ -352,7 +350,6 @@ impl Scenario {
                 }
                 self.steps.push(Step::Ask(ask));
             }
-            ["refresh", name, rtype] => self.steps.push(Step::Refresh(Question::new(parse(name)?, parse(rtype)?))),
             ["pass", seconds] => self.steps.push(Step::Pass(Duration::from_secs_f64(parse(seconds)?))),
             ["flush"] => self.steps.push(Step::Flush),
             _ => return Err("an unknown line".into()),
@@ -472,6 +469,7 @@ impl Scenario {
             ["ipv4", x] => s.ipv4 = on(x),
             ["ipv6", x] => s.ipv6 = on(x),
             ["case", x] => s.case_randomisation = on(x),
+            ["prefetch", x] => s.prefetch = on(x),
             ["loopback", x] => s.allow_loopback_upstream = on(x),
             ["special", x] => s.special_use = on(x),
             ["stale", "off"] => s.serve_stale = None,

@@ -50,6 +50,8 @@ const CLAIMS: &[(&str, &str)] = &[
     ("validate.anchors", "anchors_come_from_the_configuration_or_a_file_of_its_own"),
     ("validate.anchors_file", "anchors_come_from_the_configuration_or_a_file_of_its_own"),
     ("validate.nsec3_iterations", "nsec3_with_more_iterations_than_allowed_proves_nothing"),
+    ("validate.rollover", "without_answers_to_its_looks_and_without_looks_everything_else_goes_on"),
+    ("cache.prefetch", "what_is_asked_for_at_the_end_of_its_ttl_is_fetched_before_it_ends"),
     ("validate.nsec3_servfail", "nsec3_with_more_iterations_than_allowed_proves_nothing"),
     ("validate.sha1", "zones_signed_with_sha1_are_unsigned_unless_that_is_wanted"),
     ("nta.zone", "a_negative_anchor_lets_a_broken_zone_through_until_it_ends"),
@@ -92,6 +94,7 @@ const TESTS: &[&str] = &[
     include_str!("../trust/ceremony.rs"),
     include_str!("../trust/refusals.rs"),
     include_str!("../trust/store.rs"),
+    include_str!("../anchors.rs"),
 ];
 
 /// The body of a test.
