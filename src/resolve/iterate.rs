@@ -123,7 +123,7 @@ impl<E: Exchange, C: Clock> Resolver<E, C> {
     /// Whether the parent is to be asked again for a cut whose servers all failed. It then counts as young, however long it still lives.
     fn is_in_doubt(&self, cut: &Cut) -> bool {
         let now = self.clock.now();
-        if !cut.learnt.is_some_and(|learnt| now >= learnt + CUT_IN_DOUBT) || cut.zone.is_root() {
+        if cut.learnt.is_none_or(|learnt| now < learnt + CUT_IN_DOUBT) || cut.zone.is_root() {
             return false;
         }
         let key = Key::cut(&cut.zone);
