@@ -1,6 +1,6 @@
 //! Whether two answers agree; and the disagreements that are accepted, each by the name under which `accepted.txt` gives its reason.
 
-use postern::lab::{Denial, Internet, Zone};
+use postern::lab::{Denial, Fault, Internet, Zone};
 use postern::wire::{Flags, Name, Rcode, Rtype};
 
 use crate::ask::{Ask, Seen};
@@ -55,6 +55,10 @@ fn name(internet: &Internet, ask: &Ask, ours: &Seen, theirs: &Seen) -> Option<&'
     if (bogus || same_but_ad && ours.flags.has(Flags::AD)) && heavy() {
         return Some("signed-below-heavy-nsec3");
     }
+    let fails_alone = theirs.rcode == Rcode::SERVFAIL && ours.rcode != Rcode::SERVFAIL;
+    if fails_alone && ours.names().chain([name]).any(|name| is_below_bare_ent(internet, name)) {
+        return Some("ds-below-an-undenied-name");
+    }
     let owns = |seen: &Seen, rtype| seen.answer.iter().any(|(owner, t, _)| *t == rtype && owner == name);
     let dname = |seen: &Seen| seen.answer.iter().any(|(owner, t, _)| *t == Rtype::DNAME && name.is_below(owner));
     let servfail = theirs.rcode == Rcode::SERVFAIL;
@@ -89,11 +93,21 @@ fn has_cname(internet: &Internet, name: &Name) -> bool {
 
 /// Whether an empty non-terminal of a zone with more than 50 iterations lies between that zone and the one that holds `name`.
 fn is_below_heavy_nsec3(internet: &Internet, name: &Name) -> bool {
-    let zones: Vec<_> = internet.zones().iter().filter(|z| name.is_at_or_below(z.apex())).collect();
     let heavy = |z: &Zone| matches!(z.signing().map(|s| &s.denial), Some(Denial::Nsec3(params)) if params.iterations > 50);
+    is_below_ent_of(internet, name, heavy)
+}
+
+/// Whether an empty non-terminal of a zone without NSEC and NSEC3 lies between that zone and the one that holds `name`.
+fn is_below_bare_ent(internet: &Internet, name: &Name) -> bool {
+    is_below_ent_of(internet, name, |z| z.fault() == Some(Fault::MissingDenial))
+}
+
+/// Whether `name` lies in a zone whose parent is such a zone and holds an empty non-terminal between the two.
+fn is_below_ent_of(internet: &Internet, name: &Name, is_such: impl Fn(&Zone) -> bool) -> bool {
+    let zones: Vec<_> = internet.zones().iter().filter(|z| name.is_at_or_below(z.apex())).collect();
     let far_below =
         |upper: &Zone, lower: &Zone| lower.apex().is_below(upper.apex()) && lower.apex().label_count() > upper.apex().label_count() + 1;
-    zones.iter().any(|upper| heavy(upper) && zones.iter().any(|lower| far_below(upper, lower)))
+    zones.iter().any(|upper| is_such(upper) && zones.iter().any(|lower| far_below(upper, lower)))
 }
 
 #[test]

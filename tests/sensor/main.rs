@@ -130,8 +130,10 @@ fn zeek() -> Vec<PathBuf> {
 
 /// Where we say more than tshark, and why we are right.
 const KNOWN: &[(&str, u32, &str)] = &[
-    // RDLENGTH cuts a SvcParam (RFC 9460 section 2.2): tshark reads past the end of the record.
+    // RDLENGTH cuts the record behind its priority (RFC 9460 section 2.2): tshark reads a target name past the end of it.
     ("dns-svcb-rdlength-mismatch.pcap", 1, "malformed: tshark \"false\", ours \"true\""),
+    ("dns-svcb-rdlength-mismatch.pcap", 1, "dns.svcb.svcpriority[0] of 1/0: tshark \"Some(\\\"0001\\\")\", ours \"None\""),
+    ("dns-svcb-rdlength-mismatch.pcap", 1, "dns.svcb.targetname[0] of 1/0: tshark \"Some(\\\"<Root>\\\")\", ours \"None\""),
 ];
 
 #[test]
