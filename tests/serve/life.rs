@@ -327,7 +327,10 @@ fn negative_anchors_and_special_names_follow_the_configuration() {
     daemon.tell(&["reload"]);
     daemon.ask("x.localhost", Rtype::A);
     assert_eq!(upstream.count("x.localhost", Rtype::A), 1);
-    assert_eq!(daemon.tell(&["nta", "list"]), "broken.example. and all below until 2199-01-01 00:00:00 UTC: ticket 4711 (the configuration)\n");
+    assert_eq!(
+        daemon.tell(&["nta", "list"]),
+        "broken.example. and all below until 2199-01-01 00:00:00 UTC: ticket 4711 (the configuration)\n"
+    );
     daemon.tell(&["cache", "flush", "localhost"]);
     daemon.ask("x.localhost", Rtype::A);
     assert_eq!(upstream.count("x.localhost", Rtype::A), 2, "it was forgotten");
