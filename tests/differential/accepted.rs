@@ -97,9 +97,9 @@ fn is_below_heavy_nsec3(internet: &Internet, name: &Name) -> bool {
     is_below_ent_of(internet, name, heavy)
 }
 
-/// Whether an empty non-terminal of a zone without NSEC and NSEC3 lies between that zone and the one that holds `name`.
+/// Whether an empty non-terminal of a zone without NSEC and NSEC3, or with such as prove nothing, lies between that zone and the one that holds `name`.
 fn is_below_bare_ent(internet: &Internet, name: &Name) -> bool {
-    is_below_ent_of(internet, name, |z| z.fault() == Some(Fault::MissingDenial))
+    is_below_ent_of(internet, name, |z| matches!(z.fault(), Some(Fault::MissingDenial | Fault::BadDenial)))
 }
 
 /// Whether `name` lies in a zone whose parent is such a zone and holds an empty non-terminal between the two.
