@@ -150,7 +150,7 @@ impl<H: RequestHandler> RequestHandler for Filter<H> {
         let limit = limit(request, &query);
         if verdict.blocks() {
             let refusal = self.gate.refusal(&query, &engine, &verdict, limit);
-            return sent(request, send_own(out, &refusal).await);
+            return sent(request, send_own(out, &refusal, MESSAGE_MAX).await);
         }
         let request_bytes = request.as_slice().into();
         let gate = Arc::clone(&self.gate);
@@ -227,7 +227,7 @@ impl<R: ResponseHandler> ResponseHandler for Watched<R> {
                 && let Parsed::Query(query) = Query::parse(&self.request, &mut buffer)
             {
                 let refusal = self.gate.refusal(&query, &self.engine, &verdict, self.limit);
-                return send_own(self.out.clone(), &refusal).await;
+                return send_own(self.out.clone(), &refusal, self.limit).await;
             }
         }
         let queries = Queries::read(&mut BinDecoder::new(&bytes[HEADER..]), message.queries.len())?;
@@ -270,6 +270,7 @@ impl<E: Exchange, C: Clock> RequestHandler for Recursive<E, C> {
     async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, out: R) -> ResponseInfo {
         let mut buffer = NAME_BUFFER;
         let mut bytes = Vec::new();
+        let mut most = MESSAGE_MAX;
         match Query::parse(request.as_slice(), &mut buffer) {
             Parsed::Unanswerable(_) => return failed(request),
             Parsed::Fault(fault) => respond::fault(&mut bytes, request.as_slice(), fault.rcode()),
@@ -281,12 +282,13 @@ impl<E: Exchange, C: Clock> RequestHandler for Recursive<E, C> {
                     let asked = Asked { checking_disabled: query.checking_disabled() };
                     let outcome = self.0.resolve(&question, asked).await;
                     let encoding = respond::encode(&question, &outcome, query.dnssec_ok());
-                    let terms = Terms { limit: limit(request, &query), cookie: None, keepalive: None };
+                    most = limit(request, &query);
+                    let terms = Terms { limit: most, cookie: None, keepalive: None };
                     respond::answer(&mut bytes, &query, &encoding.body(), 0, &terms);
                 }
             },
         }
-        sent(request, send_own(out, &bytes).await)
+        sent(request, send_own(out, &bytes, most).await)
     }
 }
 
@@ -301,8 +303,9 @@ fn failed(request: &Request) -> ResponseInfo {
     Header { metadata, counts: HeaderCounts::default() }.into()
 }
 
-/// Hands a message that `respond` wrote to hickory. RDATA passes octet for octet, whatever hickory thinks of its type.
-async fn send_own<R: ResponseHandler>(mut out: R, bytes: &[u8]) -> Result<ResponseInfo, NetError> {
+/// Hands a message that `respond` wrote to hickory. RDATA passes octet for octet, whatever hickory thinks of its type. So hickory does not
+/// compress the names in it: what is too long that way is cut here, because hickory leaves octets of the record that it cuts behind.
+async fn send_own<R: ResponseHandler>(mut out: R, bytes: &[u8], limit: usize) -> Result<ResponseInfo, NetError> {
     let unreadable = |_| NetError::from(DnsError::ResponseCode(ResponseCode::ServFail));
     let message = wire::Message::parse(bytes).map_err(unreadable)?;
     let header = Header::read(&mut BinDecoder::new(bytes))?;
@@ -317,8 +320,16 @@ async fn send_own<R: ResponseHandler>(mut out: R, bytes: &[u8]) -> Result<Respon
     });
     let mut metadata = header.metadata;
     metadata.response_code = ResponseCode::from((message.rcode().0 >> 4) as u8, (message.rcode().0 & 0xf) as u8);
-    let [answer, authority, additional] = [&message.answer, &message.authority, &message.additional]
+    let [mut answer, mut authority, mut additional] = [&message.answer, &message.authority, &message.additional]
         .map(|records| records.iter().filter_map(hickory_record).collect::<Vec<_>>());
+    let mut whole = Vec::with_capacity(bytes.len());
+    MessageResponseBuilder::new(&queries, edns.as_ref())
+        .build(metadata, &answer, &authority, [], &additional)
+        .destructive_emit(&mut BinEncoder::new(&mut whole))?;
+    if whole.len() > limit {
+        metadata.truncation = true;
+        [&mut answer, &mut authority, &mut additional].into_iter().for_each(Vec::clear);
+    }
     let builder = MessageResponseBuilder::new(&queries, edns.as_ref());
     out.send_response(builder.build(metadata, &answer, &authority, [], &additional)).await
 }
