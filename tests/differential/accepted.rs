@@ -57,6 +57,15 @@ fn name(internet: &Internet, ask: &Ask, ours: &Seen, theirs: &Seen) -> Option<&'
     if (bogus || same_but_ad && ours.flags.has(Flags::AD)) && heavy() {
         return Some("signed-below-heavy-nsec3");
     }
+    if rtype == Rtype::NS
+        && ask.checking_disabled
+        && ours.rcode == theirs.rcode
+        && !theirs.answer.is_empty()
+        && theirs.answer.is_subset(&ours.answer)
+        && ours.answer.difference(&theirs.answer).all(|(_, t, _)| *t == Rtype::RRSIG)
+    {
+        return Some("ns-of-the-referral");
+    }
     let fails_alone = theirs.rcode == Rcode::SERVFAIL && ours.rcode != Rcode::SERVFAIL;
     if fails_alone && ours.names().chain([name]).any(|name| is_below_bare_ent(internet, name)) {
         return Some("ds-below-an-undenied-name");
