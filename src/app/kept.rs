@@ -84,27 +84,12 @@ impl<T: Clone + Default + Serialize + DeserializeOwned> Kept<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Folder {
-            let path = std::env::temp_dir().join(format!("postern-kept-{name}-{}", std::process::id()));
-            std::fs::create_dir_all(&path).unwrap();
-            Folder(path)
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::blocklist::scratch::Scratch;
 
     #[test]
     fn a_value_survives_and_a_damaged_file_is_put_aside() {
-        let folder = Folder::new("value");
-        let path = folder.0.join("numbers.json");
+        let folder = Scratch::new();
+        let path = folder.file("numbers.json");
         let mut kept = Kept::<Vec<u32>>::open(&path).unwrap();
         assert!(kept.value().is_empty() && kept.damaged().is_none());
         kept.keep(vec![1, 2]).unwrap();
@@ -113,14 +98,14 @@ mod tests {
             std::fs::write(&path, nonsense).unwrap();
             let kept = Kept::<Vec<u32>>::open(&path).unwrap();
             assert!(kept.value().is_empty() && kept.damaged().unwrap().contains("numbers.damaged"), "{nonsense}");
-            assert_eq!(std::fs::read_to_string(folder.0.join("numbers.damaged")).unwrap(), nonsense);
+            assert_eq!(std::fs::read_to_string(folder.file("numbers.damaged")).unwrap(), nonsense);
         }
     }
 
     #[test]
     fn what_cannot_be_written_is_not_kept_unless_that_is_said() {
-        let folder = Folder::new("unwritten");
-        let path = folder.0.join("gone/numbers.json");
+        let folder = Scratch::new();
+        let path = folder.file("gone/numbers.json");
         let mut kept = Kept::<Vec<u32>>::open(&path).unwrap();
         assert!(kept.keep(vec![1]).is_err() && kept.value().is_empty());
         assert!(kept.keep_at_least_here(vec![1]).is_err());
