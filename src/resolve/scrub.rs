@@ -15,6 +15,8 @@ pub const MAX_NAME_SERVERS: usize = 20;
 pub const MAX_GLUE_PER_SERVER: usize = 8;
 /// CNAME and DNAME steps taken from one reply; the longer rest is asked for again, at the price of the client's budget.
 pub const MAX_STEPS_PER_REPLY: usize = 12;
+/// Octets of a signature before the Signer's Name.
+const SIGNER_AT: usize = 18;
 
 /// In what way a server was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,7 +271,7 @@ fn walk(asked: &Question, zone: &Name, sets: &[Rrset], authority: &[Rrset], auth
         } else {
             break;
         };
-        let authority = if answer.iter().any(is_expanded) { proofs(authority) } else { Vec::new() };
+        let authority = if answer.iter().any(is_expanded) { proofs(&name, authority) } else { Vec::new() };
         let authoritative = authoritative && steps.is_empty();
         steps.push(Step { question, rcode, answer, authority, next: next.clone(), authoritative });
         match next {
@@ -302,14 +304,23 @@ fn is_expanded(set: &Rrset) -> bool {
     set.sigs.iter().any(|sig| usize::from(sig[3]) < labels)
 }
 
-fn proofs(authority: &[Rrset]) -> Vec<Rrset> {
-    authority.iter().filter(|s| matches!(s.rtype, Rtype::NSEC | Rtype::NSEC3)).cloned().collect()
+/// The NSEC and NSEC3 that can say something of `name`: those of a zone that holds it. A reply that follows an alias from one zone into
+/// another brings the proofs of both.
+fn proofs(name: &Name, authority: &[Rrset]) -> Vec<Rrset> {
+    let elsewhere =
+        |set: &Rrset| !set.sigs.is_empty() && set.sigs.iter().all(|sig| signer(sig).is_some_and(|zone| !name.is_at_or_below(&zone)));
+    authority.iter().filter(|s| matches!(s.rtype, Rtype::NSEC | Rtype::NSEC3) && !elsewhere(s)).cloned().collect()
+}
+
+/// The Signer's Name of a signature (RFC 4034 section 3.1.7).
+fn signer(sig: &[u8]) -> Option<Name> {
+    Name::read(sig.get(SIGNER_AT..)?, &mut 0).ok()
 }
 
 /// What of the authority section belongs to a negative answer for `name`: the SOA of a zone that holds it, and the proofs.
 fn negative_authority(name: &Name, authority: &[Rrset]) -> Vec<Rrset> {
     let soa = authority.iter().filter(|s| s.rtype == Rtype::SOA && s.rdatas.len() == 1 && name.is_at_or_below(&s.owner));
-    soa.max_by_key(|s| s.owner.label_count()).cloned().into_iter().chain(proofs(authority)).collect()
+    soa.max_by_key(|s| s.owner.label_count()).cloned().into_iter().chain(proofs(name, authority)).collect()
 }
 
 /// The referral in an authority section: NS strictly below the zone asked, at or above the name, and for DS strictly above it.
@@ -339,7 +350,7 @@ fn referral(asked: &Question, zone: &Name, authority: &[Rrset], additional: &[Re
     }
     let ds: Vec<Rrset> = match authority.iter().find(|s| s.rtype == Rtype::DS && s.owner == *child) {
         Some(ds) => vec![ds.clone()],
-        None => proofs(authority),
+        None => proofs(child, authority),
     };
     Some(Referral { delegation: Delegation { zone: child.clone(), servers }, ttl: ns.ttl, ds })
 }
@@ -476,6 +487,25 @@ mod tests {
         assert_eq!((steps[0].rcode, steps[0].soa().is_some()), (Rcode::NXDOMAIN, true));
         let steps = answer(reply(&q, Flags::AA).authority([soa("example")]).rcode(Rcode::NXDOMAIN).class(&q, "post.example"));
         assert!(steps[0].soa().is_none());
+    }
+
+    /// RFC 4035 section 3.1.3: only the zone of a name can deny it. A server of two zones that follows an alias from one into the other
+    /// sends the proofs of both.
+    #[test]
+    fn the_denials_of_another_zone_stay_out() {
+        let signed_by = |zone: &str| {
+            let mut rdata = vec![0; SIGNER_AT];
+            rdata[..2].copy_from_slice(&Rtype::NSEC.0.to_be_bytes());
+            rdata.extend([name(zone).wire(), &[1]].concat());
+            let owner = format!("a.{zone}");
+            [target(&owner, Rtype::NSEC, &owner), Record { rtype: Rtype::RRSIG, rdata: rdata.into(), ..soa(&owner) }]
+        };
+        let q = question("www.child.example");
+        let authority = [soa("example")].into_iter().chain(signed_by("example")).chain(signed_by("child.example"));
+        let alias = target("www.child.example", Rtype::CNAME, "b.example");
+        let steps = answer(reply(&q, Flags::AA).answer([alias]).authority(authority).class(&q, "example"));
+        let owners: Vec<String> = steps[1].authority.iter().map(|s| format!("{} {}", s.owner, s.rtype)).collect();
+        assert_eq!(owners, ["example. SOA", "a.example. NSEC"]);
     }
 
     /// RFC 4035 section 3.1.4.1: DS is answered by the parent.

@@ -20,8 +20,6 @@ const REASONS: &str = include_str!("accepted.txt");
 pub fn judge(internet: &Internet, ask: &Ask, ours: &Seen, theirs: &Seen) -> Accepted {
     let alone = ours.answer.is_empty() || ours.flags.has(Flags::AD);
     let negative = !ours.has(ask.question.rtype) && matches!(ours.rcode, Rcode::NOERROR | Rcode::NXDOMAIN);
-    // A reply that speaks of two zones, through an alias from one into the other, may leave the denial of the first with the second.
-    let excess = ours.denial && !ours.flags.has(Flags::AD);
     let same = ours.rcode == theirs.rcode
         && ours.flags == theirs.flags
         && ours.edns == theirs.edns
@@ -29,7 +27,7 @@ pub fn judge(internet: &Internet, ask: &Ask, ours: &Seen, theirs: &Seen) -> Acce
         && !ours.unwanted
         && (!negative || ours.soa == theirs.soa)
         // Behind an alias Unbound shows what the zones on the way proved besides; where nothing is Secure nobody needs it.
-        && (!negative || !alone || ours.denial == theirs.denial || excess);
+        && (!negative || !alone || ours.denial == theirs.denial);
     if same {
         return Accepted::Agreed;
     }
